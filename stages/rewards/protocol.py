@@ -1,0 +1,45 @@
+"""What every scorer takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Scorable:
+    """An answer to judge, with the prompt it continues or answers."""
+
+    sample_id: str
+    prompt: str
+    response: str
+
+
+@dataclass(frozen=True)
+class Span:
+    """A value on the characters ``start`` to ``end`` (exclusive) of the response."""
+
+    start: int
+    end: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """One attribute of one answer. ``value`` is None when the scorer could not judge it."""
+
+    sample_id: str
+    attribute: str
+    value: float | None
+    spans: tuple[Span, ...] = ()
+
+
+class Scorer(Protocol):
+    """Judges answers under its attributes. Scores come in the order of the rows given."""
+
+    attributes: tuple[str, ...]
+
+    def score(self, rows: Sequence[Scorable]) -> Iterator[Score]:
+        """Score each row under each attribute."""
+        ...

@@ -1,0 +1,40 @@
+"""How a stage ends when it cannot go on: one clear line and an exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+EXIT_OK = 0
+EXIT_FAILURE = 1
+EXIT_USER = 2
+EXIT_PREEMPTED = 75
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: what is wrong, where, and how to mend it.
+
+    Prints as one line ``what (where): mend`` and ends the process with exit code 2.
+    """
+
+    def __init__(self, what: str, where: str | Path | None = None, mend: str | None = None) -> None:
+        self.what = one_line(what)
+        self.where = None if where is None else one_line(str(where))
+        self.mend = None if mend is None else one_line(mend)
+        super().__init__(self.line())
+
+    def line(self) -> str:
+        """The error as the one line that the user sees."""
+        place = f" ({self.where})" if self.where else ""
+        mend = f": {self.mend}" if self.mend else ""
+        return f"{self.what}{place}{mend}"
+
+
+class Preempted(Exception):
+    """The process was asked to stop, has saved its work, and leaves with exit code 75."""
+
+
+def one_line(text: str, limit: int = 500) -> str:
+    """Make text safe for one terminal line: no control characters, no line breaks, no flood."""
+    clean = "".join(c if c.isprintable() else " " for c in text)
+    clean = " ".join(clean.split())
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
