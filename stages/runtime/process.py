@@ -1,0 +1,51 @@
+"""The rim of every stage program: from exceptions to exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from stages.runtime import events, signals
+from stages.runtime.atomic import explain_os_error
+from stages.runtime.errors import EXIT_FAILURE, EXIT_PREEMPTED, EXIT_USER, Preempted, UserError
+
+OFFLINE = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}
+
+
+def run_stage(name: str, body: Callable[[], None]) -> NoReturn:
+    """Run a stage's command line and leave with the exit code of the stage contract.
+
+    0 whole outputs, 2 a mistake of the user, 75 preempted, 1 anything else. Nothing is fetched
+    unless ``RONDO_ONLINE=1`` says so.
+    """
+    for key, value in OFFLINE.items():
+        os.environ.setdefault(key, value)
+    if os.environ.get("RONDO_ONLINE") != "1":
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    events.configure(name)
+    signals.listen()
+    try:
+        body()
+    except UserError as error:
+        _end(f"error: {error.line()}", EXIT_USER)
+    except Preempted as error:
+        _end(f"preempted: {error}", EXIT_PREEMPTED)
+    except OSError as error:
+        line = explain_os_error(error)
+        if line is None:
+            raise
+        _end(f"error: {line}", EXIT_FAILURE)
+    sys.exit(0)
+
+
+def _end(line: str, code: int) -> NoReturn:
+    print(line, file=sys.stderr, flush=True)
+    sys.exit(code)
