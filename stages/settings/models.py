@@ -1,0 +1,126 @@
+"""Settings of policies, base models and scorers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from stages.settings.strict import Strict
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+class OptimizerSettings(Strict):
+    """Adam with decoupled weight decay, and its schedule."""
+
+    lr: float = Field(gt=0)
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    warmup_steps: int = Field(0, ge=0)
+    total_steps: int | None = Field(None, gt=0, description="length of the schedule; null: steps")
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    clip_grad: float | None = Field(None, gt=0, description="largest gradient norm; null: off")
+
+
+class LoraSettings(Strict):
+    """Low-rank adapters instead of all weights (Hu et al. 2021)."""
+
+    rank: Positive = 16
+    alpha: float = Field(32.0, gt=0)
+    dropout: Share = 0.0
+    target_modules: list[str] | None = None
+
+
+class BaseModelSettings(Strict):
+    """A small language model trained from scratch on the task's texts."""
+
+    architecture: str = "llama"
+    config: dict[str, Any] = Field(description="sizes, as the architecture's config names them")
+    vocabulary: Positive = Field(description="entries of the byte-level BPE")
+    texts: Positive | None = Field(None, description="number of training texts; null: all")
+    max_tokens: Positive = 128
+    steps: Positive
+    batch_tokens: Positive
+    optimizer: OptimizerSettings
+
+
+class PolicySettings(Strict):
+    """The model to align. ``init`` is a folder, a hub name, ``embedded`` or ``from_scratch``."""
+
+    init: str
+    tokenizer: str | None = Field(None, description="null: the one beside the model")
+    revision: str | None = None
+    lora: LoraSettings | None = None
+    base_model: BaseModelSettings | None = None
+
+    @model_validator(mode="after")
+    def _has_base(self) -> PolicySettings:
+        if (self.init == "from_scratch") != (self.base_model is not None):
+            raise ValueError("base_model belongs to init: from_scratch, and only there")
+        return self
+
+
+class LexiconScorer(Strict):
+    """Counts listed words. Coarse: for tests and tutorials."""
+
+    kind: Literal["lexicon"]
+    attribute: str
+    better: Literal["high", "low"]
+    words: str = Field("world", description="`world`, or a YAML file of word: weight")
+
+
+class ClassifierScorer(Strict):
+    """A Hugging Face sequence classifier; the value is the probability of one label."""
+
+    kind: Literal["classifier"]
+    attribute: str
+    better: Literal["high", "low"]
+    model: str
+    label: str | int
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+    prompt: Literal["none", "prefix"] = "none"
+    batch_tokens: Positive = 8192
+
+
+class WorldScorer(Strict):
+    """The embedded world's truth. A judge: it never trains a policy."""
+
+    kind: Literal["world"]
+    attribute: str
+    axis: Literal["toxicity", "sentiment"] = "toxicity"
+    better: Literal["high", "low"]
+
+
+class RegressionScorer(Strict):
+    """A scorer that the DAG trains on ratings (stage ``train_reward_model``)."""
+
+    kind: Literal["regression"]
+    attribute: str
+    better: Literal["high", "low"]
+    features: Literal["ngrams", "transformer"] = "ngrams"
+    prompt: Literal["none", "prefix"] = "none"
+    ratings: str = Field(description="name of the task's set of ratings")
+    count: Positive | None = Field(None, description="number of ratings; null: all")
+    base: str = Field("policy", description="transformer: folder, or `policy` for its init")
+    steps: Positive = 300
+    batch_size: Positive = 32
+    batch_tokens: Positive = 8192
+    optimizer: OptimizerSettings | None = None
+    options: dict[str, Any] = Field(default_factory=dict, description="of the ngrams features")
+
+    @model_validator(mode="after")
+    def _has_optimizer(self) -> RegressionScorer:
+        if self.features == "transformer" and self.optimizer is None:
+            raise ValueError("features: transformer needs an optimizer")
+        return self
+
+
+ScorerSettings = Annotated[
+    LexiconScorer | ClassifierScorer | WorldScorer, Field(discriminator="kind")
+]
+RewardModelSettings = RegressionScorer
+AnyScorer = LexiconScorer | ClassifierScorer | WorldScorer | RegressionScorer

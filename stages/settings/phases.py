@@ -1,0 +1,127 @@
+"""Settings of phases: what a round samples, how it is scored and tagged, how the policy learns."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from stages.settings.models import OptimizerSettings, Positive, Share
+from stages.settings.strict import Strict
+
+
+class DecodingSettings(Strict):
+    """Every parameter of decoding, explicit: what is not here is not applied."""
+
+    max_new_tokens: Positive
+    min_new_tokens: int = Field(0, ge=0)
+    temperature: float = Field(1.0, ge=0, description="0: greedy")
+    top_k: int = Field(0, ge=0, description="0: no filter")
+    top_p: float = Field(1.0, gt=0, le=1)
+
+
+class SampleSettings(Strict):
+    """How a round samples."""
+
+    engine: Literal["hf"] = "hf"
+    n: Positive = Field(1, description="answers per prompt")
+    prompts: Positive | None = Field(None, description="prompts per round; null: all")
+    strategy: str = Field("best", description="tags of later rounds: best, best_of_1, none, ...")
+    first_round: Literal["unconditioned", "conditioned"] = "unconditioned"
+    decoding: DecodingSettings
+    slots: Positive = Field(32, description="sequences decoded side by side")
+    chunk: Positive = Field(256, description="answers per resumable chunk")
+
+
+class PoolSettings(Strict):
+    """What stays in the pool when a round adds to it."""
+
+    keep: Literal["all", "drop"] = "all"
+    drop_factor: Share = Field(0.0, description="share of the older rows dropped each round")
+
+
+class TagSettings(Strict):
+    """From scores to tags."""
+
+    kind: Literal["language", "token"]
+    quantiles: int = Field(ge=2, le=10)
+    scope: Literal["global", "per_prompt"] = "global"
+    vocabulary: str
+    remainder: Literal["worst", "spread"] = "worst"
+    ties: Literal["split", "together"] = "split"
+    pool: PoolSettings = PoolSettings()
+
+
+class AdaptiveSettings(Strict):
+    """An adaptive coefficient (Ziegler et al. 2019, section 2.2)."""
+
+    target: float = Field(gt=0)
+    horizon: float = Field(gt=0)
+    clip: float = Field(0.2, gt=0)
+
+
+class DrawSettings(Strict):
+    """Which rows of the pool a round trains on."""
+
+    kind: Literal["shuffled", "recency", "per_quantile"] = "shuffled"
+    half_life: float = Field(1.0, gt=0, description="recency: rounds after which weight halves")
+    per_quantile: Positive | None = None
+
+
+class TrainingSettings(Strict):
+    """What every trained update has."""
+
+    steps: Positive
+    batch_size: Positive
+    optimizer: OptimizerSettings
+    carry_optimizer: bool = Field(False, description="go on with the last round's optimizer")
+    unfrozen_layers: Share = 1.0
+    dropout: bool = False
+    micro_tokens: Positive = Field(4096, description="tokens forwarded at a time")
+    pack_tokens: Positive = Field(512, description="tokens of one packed row")
+    checkpoint_every: Positive = 100
+    chunk_logits: Positive | None = Field(None, description="positions at a time; null: automatic")
+
+
+class ConditionalUpdate(TrainingSettings):
+    """Token-mean NLL + kl * KL - entropy * H (Quark, Lu et al. 2022, eq. 2; NLF; ALT)."""
+
+    kind: Literal["conditional"]
+    draw: DrawSettings = DrawSettings()
+    kl: float = Field(0.05, ge=0)
+    kl_direction: Literal["policy_ref", "ref_policy"] = "ref_policy"
+    entropy: float = Field(0.06, ge=0)
+    reference_sees_tag: bool = False
+    adaptive_kl: AdaptiveSettings | None = None
+    adaptive_entropy: AdaptiveSettings | None = None
+
+
+class SftUpdate(TrainingSettings):
+    """Token-mean NLL on demonstrations."""
+
+    kind: Literal["sft"]
+    data: str = "demonstrations"
+
+
+UpdateSettings = Annotated[ConditionalUpdate | SftUpdate, Field(discriminator="kind")]
+
+
+class PhaseSettings(Strict):
+    """A phase: starts from a policy, ends with a policy."""
+
+    rounds: Positive = 1
+    sample: SampleSettings | None = None
+    score: list[str] = Field(default_factory=list)
+    tag: TagSettings | None = None
+    update: UpdateSettings
+
+    @model_validator(mode="after")
+    def _complete(self) -> PhaseSettings:
+        learns_from_samples = self.update.kind == "conditional"
+        if learns_from_samples and not (self.sample and self.score and self.tag):
+            raise ValueError("update.kind conditional needs sample, score and tag")
+        if not learns_from_samples and (self.sample or self.score or self.tag):
+            raise ValueError(f"update.kind {self.update.kind} takes no sample, score or tag")
+        if len(set(self.score)) != len(self.score):
+            raise ValueError("a scorer stands twice in score")
+        return self

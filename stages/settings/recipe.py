@@ -1,0 +1,150 @@
+"""A recipe: one YAML that names prompts, judges and how the policy learns."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from stages.settings.models import (
+    AnyScorer,
+    PolicySettings,
+    Positive,
+    Precision,
+    RewardModelSettings,
+    ScorerSettings,
+)
+from stages.settings.phases import DecodingSettings, PhaseSettings
+from stages.settings.strict import Strict, parse
+from stages.settings.yaml_file import load_yaml
+
+NAME = re.compile(r"^[a-z][a-z0-9_]*$")
+CONDITION = re.compile(r"^(<|<=|>|>=)\s*(\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*(x?)$")
+
+
+class PromptCounts(Strict):
+    """How many prompts of each split; null: all there are."""
+
+    train: Positive | None = None
+    validation: Positive | None = None
+    test: Positive | None = None
+
+
+class DataSettings(Strict):
+    """Where a task's data comes from: the embedded world, or files of the public data set."""
+
+    source: str = Field(description="`world`, or a loader of stages/tasks")
+    path: str | None = Field(None, description="file, folder or data set name of that source")
+    prompts: PromptCounts = PromptCounts()
+    out_of_domain: str | None = None
+
+
+class EvaluationSettings(Strict):
+    """What is measured after each round on held-out prompts."""
+
+    split: Literal["validation", "test"] = "test"
+    prompts: Positive | None = None
+    n: Positive = Field(1, description="answers per prompt on the best tag")
+    n_other_tags: int = Field(1, ge=0, description="answers per prompt on each other tag")
+    decoding: DecodingSettings
+    judge: str = Field(description="scorer whose values are the metrics; others get `.scorer`")
+    metrics: list[Literal["toxicity", "perplexity", "distinct", "kl", "tag_control"]]
+    perplexity_model: str = Field("base", description="`base`, a folder or a hub name")
+    threshold: float = 0.5
+    resamples: Positive = 1000
+    slots: Positive = 32
+    chunk: Positive = 256
+
+
+class KeepSettings(Strict):
+    """What stays on disk when the run is done. The last policy always stays."""
+
+    policies: Literal["all", "best", "last"] = "all"
+    best_by: str | None = Field(None, description="metric; null: the judge's mean")
+    optimizer: Literal["all", "last", "none"] = "none"
+
+
+class Recipe(Strict):
+    """The whole recipe, resolved for one scale and seed."""
+
+    run: str
+    recipe: str
+    scale: str
+    seed: int = Field(ge=0, lt=2**31)
+    description: str = ""
+    task: str
+    data: DataSettings
+    policy: PolicySettings
+    scorers: dict[str, ScorerSettings] = Field(
+        default_factory=dict, description="judges that need no training"
+    )
+    reward_models: dict[str, RewardModelSettings] = Field(
+        default_factory=dict, description="judges that the DAG trains when something needs them"
+    )
+    phases: dict[str, PhaseSettings]
+    evaluate: EvaluationSettings
+    stop_when: dict[str, str] = Field(default_factory=dict)
+    keep: KeepSettings = KeepSettings()
+    precision: Precision = "auto"
+    shards: int = Field(1, ge=1, le=1024)
+
+    @field_validator("phases", "scorers", "reward_models")
+    @classmethod
+    def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if not NAME.match(name):
+                raise ValueError(f"{name!r} is not a name: a-z, 0-9 and _, starting with a letter")
+        return value
+
+    @field_validator("run")
+    @classmethod
+    def _run_is_a_folder_name(cls, value: str) -> str:
+        if not re.match(r"^[A-Za-z0-9][A-Za-z0-9._-]*$", value):
+            raise ValueError("letters, digits, '.', '_' and '-' only")
+        return value
+
+    @field_validator("stop_when")
+    @classmethod
+    def _conditions(cls, value: dict[str, str]) -> dict[str, str]:
+        for metric, condition in value.items():
+            if not CONDITION.match(condition):
+                raise ValueError(f"{metric}: a condition is like '> 2x' or '< 0.1'")
+        return value
+
+    @model_validator(mode="after")
+    def _scorers_exist(self) -> Recipe:
+        if not self.phases:
+            raise ValueError("phases is empty")
+        twice = sorted(set(self.scorers) & set(self.reward_models))
+        if twice:
+            raise ValueError(f"{twice[0]!r} is both in scorers and in reward_models")
+        known = self.judges()
+        wanted = {name for phase in self.phases.values() for name in phase.score}
+        for name in sorted(wanted | {self.evaluate.judge}):
+            if name not in known:
+                raise ValueError(f"no scorer or reward model {name!r}; there are {sorted(known)}")
+        for name in sorted(wanted):
+            if known[name].kind == "world":
+                raise ValueError(f"scorer {name!r} is the world's truth; it judges, never trains")
+        return self
+
+    def judges(self) -> dict[str, AnyScorer]:
+        """All scorers by name, trained ones and others."""
+        return {**self.scorers, **self.reward_models}
+
+    def scoring(self, phase: str) -> dict[str, AnyScorer]:
+        """The scorers that a phase trains with, in order."""
+        return {name: self.judges()[name] for name in self.phases[phase].score}
+
+    def trained_scorers(self) -> list[str]:
+        """Names of the reward models that something in the recipe needs."""
+        used = {name for phase in self.phases.values() for name in phase.score}
+        used.add(self.evaluate.judge)
+        return [name for name in self.reward_models if name in used]
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a resolved recipe (``results/<run>/recipe.yaml``)."""
+    return parse(Recipe, load_yaml(path), path)

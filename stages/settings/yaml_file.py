@@ -1,0 +1,67 @@
+"""YAML as people expect it: ``1e-5`` is a number, a key given twice is an error."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stages.runtime.errors import UserError
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with the numbers of YAML 1.2 and without silent duplicates."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node)
+        if key in seen:
+            line = key_node.start_mark.line + 1
+            raise UserError(f"key {key!r} is given twice", f"line {line}", "keep one of them")
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def parse_yaml(text: str, where: str | Path) -> Any:
+    """Parse YAML text; a syntax error is one line with its place."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{where}, line {mark.line + 1}" if mark else str(where)
+        raise UserError(f"not valid YAML: {getattr(error, 'problem', error)}", place) from None
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError("settings file not found", path) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"settings file cannot be read ({error.__class__.__name__})", path
+        ) from None
+    value = parse_yaml(text, path) or {}
+    if not isinstance(value, dict):
+        raise UserError("settings file does not hold a mapping", path)
+    return value
+
+
+def dump_yaml(value: Any) -> str:
+    """YAML text with the keys in the order given."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
