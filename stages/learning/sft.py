@@ -1,0 +1,65 @@
+"""Supervised fine-tuning: the token mean of the negative log-likelihood of the responses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stages.learning.batches import Layout, plan_passes, sequence_length, token_batch
+from stages.learning.examples import Example
+from stages.learning.losses import automatic_chunk, chunked_sums, token_nll
+from stages.learning.updater import LossSums, StepSums
+from stages.models.forward import TokenBatch, bare, head_logits, response_hidden
+from stages.models.precision import Precision, autocast
+
+
+class SftUpdater:
+    """Learns responses after their queries. ``chunk`` 0 chooses by the vocabulary."""
+
+    name = "sft"
+
+    def __init__(
+        self, model: nn.Module, layout: Layout, precision: Precision, chunk: int = 0
+    ) -> None:
+        self.model, self.layout, self.precision, self.chunk = model, layout, precision, chunk
+
+    def size(self, example: Example) -> int:
+        """Tokens that the policy reads."""
+        return sequence_length(example, self.layout)
+
+    def batches(self, examples: Sequence[Example]) -> list[TokenBatch]:
+        """Packed forward passes."""
+        passes = plan_passes(examples, self.layout)
+        return [token_batch(rows, "policy", self.layout) for rows in passes]
+
+    def loss(self, batch: TokenBatch, device: torch.device) -> LossSums:
+        """NLL summed over response tokens."""
+        batch = batch.to(device)
+
+        def part(hidden: Tensor, targets: Tensor) -> tuple[Tensor]:
+            log_probs = head_logits(self.model, hidden).log_softmax(dim=1)
+            return (token_nll(log_probs, targets).sum(),)
+
+        with autocast(self.precision, device):
+            hidden = response_hidden(self.model, batch)
+            chunk = self.chunk or automatic_chunk(columns(self.model), device)
+            (total,) = chunked_sums(part, chunk, hidden, batch.targets)
+        return LossSums(total, len(batch.targets), batch.sequences, {"nll": total.detach()})
+
+    def after_step(self, sums: StepSums) -> None:
+        """Nothing adapts."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing to save."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""
+
+
+def columns(model: nn.Module) -> int:
+    """Width of the model's logits."""
+    return int(bare(model).get_output_embeddings().weight.shape[0])

@@ -1,0 +1,247 @@
+"""The one trainer. An updater says what the loss is; this says how a step is made of it.
+
+The gradient of a step is the gradient of (sum of losses) / (sum of counts) over all micro-batches
+and processes, so that neither the size of a micro-batch nor the number of processes changes what
+is learnt. Everything a step does is a function of (seed, step, weights, optimizer state), so a
+checkpoint holds the last two and the step; a resumed update ends with the same bytes on a CPU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from stages.learning.checkpoints import Checkpoints
+from stages.learning.draws import Draws
+from stages.learning.optimizer import AdamSettings, make_adam, trainable
+from stages.learning.packing import share
+from stages.learning.schedules import Schedule
+from stages.learning.updater import LossSums, StepSums, Updater
+from stages.runtime.errors import Preempted, UserError
+from stages.runtime.hashing import seed_from
+from stages.runtime.progress import Progress
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """``steps`` updates of ``draws.batch_size`` examples each.
+
+    ``dropout`` False: never active. ``max_grad_norm`` None: no clipping. ``checkpoint_every`` 0:
+    only when asked to stop.
+    """
+
+    steps: int
+    seed: int
+    max_grad_norm: float | None = None
+    checkpoint_every: int = 0
+    dropout: bool = False
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What one step measured; ``means`` are per counted unit (response token)."""
+
+    step: int
+    loss: float
+    rate: float
+    grad_norm: float
+    count: int
+    sequences: int
+    means: dict[str, float]
+
+
+class NotFiniteError(RuntimeError):
+    """Loss or gradient became infinite or NaN; nothing was learnt from that step."""
+
+
+class _Step(nn.Module):
+    """The updater as a module, so that accelerate can wrap its forward pass."""
+
+    def __init__(self, updater: Updater, device: torch.device) -> None:
+        super().__init__()
+        self.model = updater.model
+        self._loss = updater.loss
+        self._device = device
+
+    def forward(self, batch: Any) -> LossSums:
+        return self._loss(batch, self._device)
+
+
+class Trainer:
+    """Runs an updater over draws of examples; see ``run``.
+
+    ``carried`` is the ``learning_state`` of the round before, to go on with its optimizer and
+    coefficients. ``should_stop`` is asked before every step.
+    """
+
+    def __init__(
+        self,
+        updater: Updater,
+        examples: Mapping[str, Any],
+        draws: Draws,
+        schedule: Schedule,
+        adam: AdamSettings,
+        settings: TrainSettings,
+        checkpoints: Checkpoints | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+        carried: dict[str, Any] | None = None,
+        accelerator: Accelerator | None = None,
+    ) -> None:
+        self.updater, self.examples, self.draws = updater, examples, draws
+        self.schedule, self.settings, self.checkpoints = schedule, settings, checkpoints
+        self.should_stop = should_stop
+        self.accelerator = accelerator or Accelerator()
+        self.step = 0
+        self.history: list[StepRecord] = []
+        updater.model.to(self.accelerator.device)
+        self.optimizer = make_adam(updater.model, adam)
+        if carried is not None:
+            self._load_learning_state(carried)
+        self._module = self.accelerator.prepare(_Step(updater, self.accelerator.device))
+        self._parameters = list(trainable(updater.model).values())
+
+    def run(self) -> list[StepRecord]:
+        """Train to the last step, from the newest checkpoint if there is one; give all records.
+
+        Raises Preempted after saving when asked to stop, NotFiniteError when training diverges.
+        """
+        self._resume()
+        saved = self.step
+        self.updater.model.train(self.settings.dropout)
+        with Progress(f"update {self.updater.name}", self.settings.steps, self.step) as progress:
+            while self.step < self.settings.steps:
+                if self._asked_to_stop():
+                    if self.step > saved:
+                        self._save()
+                    raise Preempted(f"update stopped after step {self.step} and saved")
+                self.history.append(self._one_step())
+                self.step += 1
+                every = self.settings.checkpoint_every
+                if every and self.step % every == 0 and self.step < self.settings.steps:
+                    self._save()
+                    saved = self.step
+                progress.advance()
+        self.updater.model.eval()
+        return self.history
+
+    def learning_state(self) -> dict[str, Any]:
+        """Optimizer and coefficients, for the next round to carry on."""
+        return {"optimizer": self.optimizer.state_dict(), "updater": self.updater.state_dict()}
+
+    def _one_step(self) -> StepRecord:
+        torch.manual_seed(
+            seed_from(self.settings.seed, "step", self.step, self.accelerator.process_index) % 2**63
+        )
+        batches = self.updater.batches(self._my_examples())
+        sums = self._add_up([self._backward(b, b is batches[-1]) for b in batches])
+        if sums.count == 0:
+            raise UserError(f"step {self.step} has no response token", None, "check the pool")
+        # DDP has averaged over ranks what should be a sum.
+        scale = self.accelerator.num_processes / sums.count
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        torch._foreach_mul_(gradients, scale)
+        norm = nn.utils.get_total_norm(gradients)
+        if not math.isfinite(sums.total) or not bool(torch.isfinite(norm)):
+            raise NotFiniteError(
+                f"step {self.step}: loss {sums.total / sums.count}, gradient norm {float(norm)}; "
+                "lower the learning rate or clip gradients"
+            )
+        if self.settings.max_grad_norm is not None:
+            nn.utils.clip_grads_with_norm_(self._parameters, self.settings.max_grad_norm, norm)
+        rate = self.schedule.rate(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.updater.after_step(sums)
+        return StepRecord(
+            step=self.step,
+            loss=sums.total / sums.count,
+            rate=rate,
+            grad_norm=float(norm),
+            count=sums.count,
+            sequences=sums.sequences,
+            means={name: sums.mean(name) for name in sums.stats},
+        )
+
+    def _my_examples(self) -> list[Any]:
+        """This process's share of the step's examples."""
+        drawn = [self.examples[name] for name in self.draws.batch(self.step)]
+        ranks = self.accelerator.num_processes
+        if len(drawn) < ranks:
+            raise UserError(f"batch_size {len(drawn)} is less than {ranks} processes")
+        mine = share([self.updater.size(example) for example in drawn], ranks)
+        return [drawn[index] for index in mine[self.accelerator.process_index]]
+
+    def _backward(self, batch: Any, last: bool) -> LossSums:
+        """Add one micro-batch's gradient; processes meet on the last one only."""
+        if last:
+            sums = self._module(batch)
+            sums.total.backward()
+        else:
+            with self.accelerator.no_sync(self._module):
+                sums = self._module(batch)
+                sums.total.backward()
+        return LossSums(sums.total.detach(), sums.count, sums.sequences, sums.stats)
+
+    def _add_up(self, parts: list[LossSums]) -> StepSums:
+        """Sums over micro-batches and processes, in fp64, with one wait for the device."""
+        names = sorted(parts[0].stats)
+        rows = [
+            torch.stack([part.total, *(part.stats[name] for name in names)]).double()
+            for part in parts
+        ]
+        values = torch.stack(rows).sum(dim=0)
+        counts = torch.tensor(
+            [sum(p.count for p in parts), sum(p.sequences for p in parts)],
+            dtype=torch.float64,
+            device=values.device,
+        )
+        total = self.accelerator.reduce(torch.cat([counts, values]), "sum").tolist()
+        stats = dict(zip(names, total[3:], strict=True))
+        return StepSums(total[2], int(total[0]), int(total[1]), stats)
+
+    def _asked_to_stop(self) -> bool:
+        """Whether any process was asked to: all must leave at the same step."""
+        if self.accelerator.num_processes == 1:
+            return self.should_stop()
+        asked = torch.tensor(float(self.should_stop()), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(asked, "sum") > 0)
+
+    def _save(self) -> None:
+        if self.checkpoints is None or not self.accelerator.is_main_process:
+            return
+        weights = {name: p.detach() for name, p in trainable(self.updater.model).items()}
+        history = [asdict(record) for record in self.history]
+        self.checkpoints.save(
+            self.step, {"weights": weights, "history": history, **self.learning_state()}
+        )
+
+    def _resume(self) -> None:
+        found = self.checkpoints.newest() if self.checkpoints is not None else None
+        if found is None:
+            return
+        self.step, state = found
+        with torch.no_grad():
+            for name, parameter in trainable(self.updater.model).items():
+                parameter.copy_(state["weights"][name])
+        self._load_learning_state(state)
+        self.history = [StepRecord(**record) for record in state["history"]]
+
+    def _load_learning_state(self, state: dict[str, Any]) -> None:
+        saved = state["optimizer"]["state"]
+        for index, parameter in enumerate(trainable(self.updater.model).values()):
+            if index in saved and saved[index]["exp_avg"].shape != parameter.shape:
+                raise UserError(
+                    "the carried optimizer belongs to another model",
+                    None,
+                    "start this round with a fresh optimizer",
+                )
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.updater.load_state_dict(state["updater"])

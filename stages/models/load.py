@@ -1,0 +1,128 @@
+"""Policies from and to folders that ``from_pretrained`` and vLLM load as they are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from stages.models.forward import check_head
+from stages.runtime.atomic import whole_folder
+from stages.runtime.errors import UserError
+
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "*.model", "vocab.*")
+
+
+def load_policy(
+    folder: str | Path, dtype: torch.dtype, device: torch.device | str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A language model in eval mode and its tokenizer, from a folder or a hub name.
+
+    The dtype is always the caller's: transformers 5 would otherwise take the checkpoint's. A
+    folder without config, weights or tokenizer, weights that do not fill the model, and a model
+    whose logits are not its head's (see ``check_head``) raise UserError.
+    """
+    check_model_folder(folder)
+    tokenizer = load_tokenizer(folder)
+    with explain_load(folder):
+        config = AutoConfig.from_pretrained(str(folder))
+        kind: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        model, info = kind.from_pretrained(str(folder), dtype=dtype, output_loading_info=True)
+    refuse_missing(info, folder)
+    model = model.to(device).eval()
+    check_head(model, str(folder))
+    return model, tokenizer
+
+
+def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder or hub name; UserError where there is none or no end token."""
+    with explain_load(folder):
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    for trace in ("is_local", "local_files_only"):
+        # How it was loaded would otherwise be saved with it, and equal policies differ in bytes.
+        tokenizer.init_kwargs.pop(trace, None)
+    if tokenizer.eos_token_id is None:
+        raise UserError("tokenizer has no end token", folder, "set eos_token in its config")
+    return tokenizer
+
+
+def save_policy(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path
+) -> None:
+    """Write a policy folder whole or not at all; equal weights give equal bytes.
+
+    Weights are written in the model's dtype (fp32 for a trained policy).
+    """
+    with whole_folder(Path(folder)) as scratch:
+        write_policy(model, tokenizer, scratch)
+
+
+def write_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write model and tokenizer into an existing folder, without the care of ``save_policy``."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def check_model_folder(folder: str | Path, tokenizer: bool = True) -> None:
+    """Raise UserError when a local folder cannot be a model; hub names pass."""
+    path = Path(folder)
+    if not path.exists() and not _is_local(folder):
+        return
+    if not path.is_dir():
+        raise UserError("model folder not found", folder, "check the path or make the model first")
+    if not (path / "config.json").is_file():
+        raise UserError("model folder has no config.json", folder, "give a Hugging Face folder")
+    if not any(any(path.glob(pattern)) for pattern in WEIGHTS):
+        raise UserError("model folder has no weights", folder, "make or copy the model again")
+    if tokenizer and not any(any(path.glob(pattern)) for pattern in TOKENIZERS):
+        raise UserError(
+            "model folder has no tokenizer", folder, "save the model's tokenizer into the folder"
+        )
+
+
+def refuse_missing(info: dict[str, Any], folder: str | Path) -> None:
+    """Raise UserError when weights were missing: they would be random with only a warning."""
+    missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
+    if missing:
+        raise UserError(
+            f"{len(missing)} weights are missing or of another shape, the first is {missing[0]}",
+            folder,
+            "the folder belongs to another architecture or was cut short; make it again",
+        )
+
+
+class explain_load:  # noqa: N801 (a context manager reads as a verb)
+    """Turn what the libraries raise for an unreadable model into one UserError line."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if kind is None or not isinstance(error, Exception) or isinstance(error, UserError):
+            return
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+            return
+        mend = "give a folder on disk, or set RONDO_ONLINE=1 to let it be fetched"
+        if Path(self.folder).exists():
+            mend = "the folder is damaged or of another kind; make it again"
+        raise UserError(f"model cannot be loaded ({error})", self.folder, mend) from error
+
+
+def _is_local(folder: str | Path) -> bool:
+    """Whether a name that is not on disk was meant as a path: hub names are ``owner/name``."""
+    text = str(folder)
+    return isinstance(folder, Path) or text.startswith((".", "/", "~")) or text.count(os.sep) > 1
