@@ -46,7 +46,8 @@ class TagSettings(Strict):
     kind: Literal["language", "token"]
     quantiles: int = Field(ge=2, le=10)
     scope: Literal["global", "per_prompt"] = "global"
-    vocabulary: str
+    vocabulary: str = Field(description="file of data/tags, or scheme of the new tokens")
+    separator: str | None = Field(None, description="new token between tag and prompt")
     remainder: Literal["worst", "spread"] = "worst"
     ties: Literal["split", "together"] = "split"
     pool: PoolSettings = PoolSettings()

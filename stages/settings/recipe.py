@@ -38,6 +38,10 @@ class DataSettings(Strict):
     source: str = Field(description="`world`, or a loader of stages/tasks")
     path: str | None = Field(None, description="file, folder or data set name of that source")
     prompts: PromptCounts = PromptCounts()
+    max_characters: Positive = Field(20_000, description="a longer prompt is an error")
+    duplicates: Literal["error", "merge"] = Field(
+        "error", description="equal prompts: refuse, or keep the first and count the others"
+    )
     out_of_domain: str | None = None
 
 

@@ -42,7 +42,8 @@ def stage_settings(
 def _prepare(recipe: Recipe, whole: dict[str, Any], _: Any, name: str) -> dict[str, Any]:
     data = {"task": recipe.task, "source": recipe.data.source, "path": recipe.data.path}
     if name in ("train", "validation", "test"):
-        return {"data": data, "count": whole["data"]["prompts"][name]}
+        checks = {key: whole["data"][key] for key in ("max_characters", "duplicates")}
+        return {"data": data, "count": whole["data"]["prompts"][name], **checks}
     if name == "texts":
         base = recipe.policy.base_model
         return {"data": data, "count": base.texts if base else None}
@@ -69,11 +70,10 @@ def _reward_model(recipe: Recipe, whole: dict[str, Any], _: Any, name: str) -> d
 
 def _sample(recipe: Recipe, whole: dict[str, Any], phase: str, _: Any) -> dict[str, Any]:
     settings = whole["phases"][phase]
-    tag = settings["tag"] and {k: settings["tag"][k] for k in ("kind", "quantiles", "vocabulary")}
     return {
         "run": recipe.run,
         "sample": settings["sample"],
-        "tag": tag,
+        "tag": _wording(settings["tag"]),
         "attributes": attributes(recipe, phase),
         "precision": recipe.precision,
     }
@@ -93,7 +93,7 @@ def _update(recipe: Recipe, whole: dict[str, Any], phase: str, _: Any) -> dict[s
     settings = whole["phases"][phase]
     return {
         "update": settings["update"],
-        "tag": settings["tag"] and {k: settings["tag"][k] for k in ("kind", "vocabulary")},
+        "tag": _wording(settings["tag"]),
         "lora": whole["policy"]["lora"],
         "attributes": attributes(recipe, phase),
         "precision": recipe.precision,
@@ -106,10 +106,16 @@ def _evaluate(recipe: Recipe, whole: dict[str, Any], phase: str, _: Any) -> dict
     return {
         "run": recipe.run,
         "evaluate": whole["evaluate"],
-        "tag": whole["phases"][phase]["tag"],
+        "tag": _wording(whole["phases"][phase]["tag"]),
+        "attributes": attributes(recipe, phase),
         "scorers": {name: judges[name] for name in sorted(names)},
         "precision": recipe.precision,
     }
+
+
+def _wording(tag: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What of a tag's settings decides its words and tokens."""
+    return tag and {key: tag[key] for key in ("kind", "quantiles", "vocabulary", "separator")}
 
 
 def attributes(recipe: Recipe, phase: str) -> list[str]:

@@ -1,0 +1,24 @@
+# The whole DAG at a glance. Rules stand in workflow/rules by phase of work;
+# which jobs there are and what they depend on is decided in workflow/planner.py.
+from workflow.errors import plan_or_exit
+from workflow.outcome import print_outcome, write_recipe
+
+
+configfile: "config/config.yaml"
+
+
+plan = plan_or_exit(config)
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/models.smk"
+include: "workflow/rules/rounds.smk"
+include: "workflow/rules/results.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        plan.targets(),
+    localrule: True

@@ -1,0 +1,36 @@
+"""Take a model that exists, from disk, hub or this project, as the base policy of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stages.contract.job import stage_job
+from stages.contract.options import Out, RecipeFile, main
+from stages.contract.policies import EMBEDDED, KIND
+from stages.runtime.errors import UserError
+from stages.runtime.hashing import folder_digest, settings_hash
+
+def adopt_policy(recipe: RecipeFile, out: Out) -> None:
+    """Write the manifest of the base policy; nothing is copied."""
+    with stage_job("adopt_policy", recipe, out) as job:
+        if job.done:
+            return
+        init = job.settings["policy"]["init"]
+        folder = EMBEDDED if init == "embedded" else Path(init)
+        if folder.is_dir():
+            if not (folder / "config.json").is_file():
+                raise UserError("no config.json in the model folder", folder, "check policy.init")
+            digest, place = folder_digest(folder), str(folder.resolve())
+            if init == "embedded":
+                place = "embedded"
+        elif init.startswith(("/", ".", "~")) or init == "embedded":
+            raise UserError("model folder not found", folder, "check policy.init")
+        else:
+            revision = job.settings["policy"]["revision"] or "main"
+            digest, place = settings_hash([init, revision]), init
+        facts = {"folder": place, "external": True, "init": init}
+        job.finish(KIND, digest, [], facts=facts, model=init)
+
+
+if __name__ == "__main__":
+    main("adopt_policy", adopt_policy)

@@ -1,0 +1,33 @@
+"""JSON lines with errors that name the line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stages.runtime.errors import UserError
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (place, object) for each line that is not blank."""
+    try:
+        with path.open(encoding="utf-8") as stream:
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    yield f"{path}:{number}", _object(line, f"{path}:{number}")
+    except FileNotFoundError:
+        raise UserError("file not found", path, "set='data.path=FILE-OR-FOLDER'") from None
+    except UnicodeDecodeError:
+        raise UserError("not UTF-8 text", path, "convert the file to UTF-8") from None
+
+
+def _object(line: str, place: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        raise UserError("not a line of JSON", place, "give one JSON object a line") from None
+    if not isinstance(value, dict):
+        raise UserError("not a JSON object", place, "give one JSON object a line")
+    return value

@@ -1,0 +1,121 @@
+"""RealToxicityPrompts (Gehman et al. 2020): prompts and continuations with Perspective scores.
+
+Accepts the public data set's ``prompts.jsonl`` (a file, or a folder that holds it), a folder with
+``train.jsonl``, ``val.jsonl`` and ``test.jsonl`` (the split that Quark and NLF ship), or a data set
+name for ``datasets``. Without files per split, prompts are split by a hash of their text: 16 % test,
+4 % validation, the rest train. No prompt is in two splits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stages.runtime.errors import UserError
+from stages.runtime.hashing import seed_from
+from stages.tasks.json_lines import read_json_lines
+from stages.tasks.protocol import RatedText, RawPrompt
+
+SPLIT_FILES = {"train": "train.jsonl", "validation": "val.jsonl", "test": "test.jsonl"}
+HALVES = ("train_half", "evaluation_half")
+Row = tuple[str, dict[str, Any]]
+
+
+class RealToxicityPrompts:
+    """The task on the real data."""
+
+    def __init__(self, path: str | None) -> None:
+        if path is None:
+            raise UserError(
+                "data.path is not set", "realtoxicityprompts", "set='data.path=FILE-OR-FOLDER'"
+            )
+        self.path = path
+
+    def prompts(self, split: str, count: int | None) -> Iterator[RawPrompt]:
+        """Prompt texts of a split, in the order of the file."""
+        for place, row in self._rows(split):
+            yield RawPrompt(_part(row, "prompt", place).get("text"), place)
+
+    def texts(self, count: int | None) -> Iterator[str]:
+        """Prompt and continuation together, of the train split."""
+        for index, (place, row) in enumerate(self._rows("train")):
+            if index == count:
+                return
+            prompt, rest = _part(row, "prompt", place), _part(row, "continuation", place)
+            yield f"{prompt.get('text') or ''}{rest.get('text') or ''}".strip()
+
+    def ratings(self, name: str, count: int | None) -> Iterator[RatedText]:
+        """Texts with their Perspective toxicity: one half of the train split, or the other.
+
+        Prompts and continuations both serve, each as a text of its own. The test split's rows
+        come along as held out. Texts without a score are left out.
+        """
+        if name not in HALVES:
+            raise UserError(f"no ratings {name!r}", self.path, f"there are {', '.join(HALVES)}")
+        given = 0
+        for place, row in self._rows("train"):
+            half = HALVES[_bucket(row, place, "half") % 2]
+            if half == name and (count is None or given < count):
+                found = list(_rated(row, place, held_out=False))
+                given += len(found)
+                yield from found
+        for place, row in self._rows("test"):
+            yield from _rated(row, place, held_out=True)
+
+    def _rows(self, split: str) -> Iterator[Row]:
+        folder = Path(self.path)
+        if (folder / SPLIT_FILES["train"]).is_file():
+            yield from read_json_lines(folder / SPLIT_FILES[split])
+            return
+        for place, row in self._all_rows():
+            bucket = _bucket(row, place, "split") % 100
+            found = "test" if bucket < 16 else "validation" if bucket < 20 else "train"
+            if found == split:
+                yield place, row
+
+    def _all_rows(self) -> Iterator[Row]:
+        path = Path(self.path)
+        if path.is_dir():
+            path = path / "prompts.jsonl"
+        if path.exists():
+            yield from read_json_lines(path)
+        elif Path(self.path).exists() or self.path.startswith((".", "/", "~")):
+            raise UserError("no prompts.jsonl here", self.path, "set='data.path=FILE-OR-FOLDER'")
+        else:
+            yield from _from_hub(self.path)
+
+
+def _from_hub(name: str) -> Iterator[Row]:
+    from datasets import load_dataset
+
+    try:
+        rows = load_dataset(name, split="train")
+    except Exception as error:
+        raise UserError(
+            f"data set cannot be loaded ({error.__class__.__name__})",
+            name,
+            "give a file or folder, or set RONDO_ONLINE=1 to let it be fetched",
+        ) from error
+    for index, row in enumerate(rows):
+        yield f"{name}:{index + 1}", dict(row)
+
+
+def _part(row: dict[str, Any], key: str, place: str) -> dict[str, Any]:
+    part = row.get(key)
+    if not isinstance(part, dict):
+        raise UserError(f"no {key!r} object in this row", place, "is it RealToxicityPrompts?")
+    return part
+
+
+def _bucket(row: dict[str, Any], place: str, purpose: str) -> int:
+    text = _part(row, "prompt", place).get("text")
+    return seed_from("realtoxicityprompts", purpose, str(text).strip()) >> 8
+
+
+def _rated(row: dict[str, Any], place: str, held_out: bool) -> Iterator[RatedText]:
+    for key in ("prompt", "continuation"):
+        part = _part(row, key, place)
+        text, value = part.get("text"), part.get("toxicity")
+        if isinstance(text, str) and text.strip() and value is not None:
+            yield RatedText("", text, float(value), held_out)

@@ -1,0 +1,96 @@
+"""From a tag and a prompt to the token ids of a query: one way, for training and sampling.
+
+A query is ``[start] tag separator prompt``. Tag and prompt are tokenised apart and joined as ids,
+so a prompt has the same ids with any tag and without, whatever its text holds: what looks like a
+special token in a prompt is plain text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from stages.runtime.errors import UserError
+
+Ids = tuple[int, ...]
+
+
+class Tokenizer(Protocol):
+    """What is needed of a Hugging Face fast tokenizer."""
+
+    bos_token_id: int | None
+    eos_token_id: int | None
+    backend_tokenizer: Any
+
+    def convert_tokens_to_ids(self, token: str) -> int:
+        """Id of one token."""
+        ...
+
+    def __call__(self, text: str, **options: Any) -> Any: ...
+
+
+@dataclass(frozen=True)
+class TagTokens:
+    """A tag as the tokenizer sees it: words of the language, or new tokens.
+
+    ``words`` are tokenised as text; ``tokens`` stand for themselves; ``separator`` is a new token
+    between tag and prompt. All empty: no condition.
+    """
+
+    words: str = ""
+    tokens: tuple[str, ...] = ()
+    separator: str | None = None
+
+
+class QueryEncoder:
+    """Builds query ids for one tokenizer."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._start, self._end = special_frame(tokenizer)
+        self._tags: dict[TagTokens, Ids] = {}
+
+    def prompt_ids(self, prompt: str) -> Ids:
+        """Ids of a prompt alone, without start or end tokens."""
+        return plain_ids(self._tokenizer, prompt)
+
+    def query_ids(self, prompt: str, tag: TagTokens | None = None) -> Ids:
+        """Ids of the whole query."""
+        return (*self._start, *self._tag_ids(tag), *self.prompt_ids(prompt), *self._end)
+
+    def _tag_ids(self, tag: TagTokens | None) -> Ids:
+        if tag is None:
+            return ()
+        if tag not in self._tags:
+            named = (*tag.tokens, *((tag.separator,) if tag.separator else ()))
+            ids = plain_ids(self._tokenizer, tag.words) if tag.words else ()
+            self._tags[tag] = (*ids, *(self._token_id(token) for token in named))
+        return self._tags[tag]
+
+    def _token_id(self, token: str) -> int:
+        ids = self._tokenizer(token, add_special_tokens=False)["input_ids"]
+        if len(ids) != 1:
+            raise UserError(
+                f"the tokenizer splits the tag token {token!r} into {len(ids)} pieces",
+                mend="the policy must have learned it: it is added by the first update",
+            )
+        return int(ids[0])
+
+
+def plain_ids(tokenizer: Tokenizer, text: str) -> Ids:
+    """Ids of text in which nothing is special, without start or end tokens."""
+    backend = tokenizer.backend_tokenizer
+    before = backend.encode_special_tokens
+    backend.encode_special_tokens = True
+    try:
+        return tuple(backend.encode(text, add_special_tokens=False).ids)
+    finally:
+        backend.encode_special_tokens = before
+
+
+def special_frame(tokenizer: Tokenizer) -> tuple[Ids, Ids]:
+    """The ids that the tokenizer puts before and after every text (BOS; T5's EOS)."""
+    around = list(tokenizer("", add_special_tokens=True)["input_ids"])
+    start = tuple(i for i in around if i == tokenizer.bos_token_id)[:1]
+    rest = around[len(start) :]
+    return start, tuple(rest)

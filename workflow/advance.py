@@ -1,0 +1,74 @@
+"""Hand a round its starting policy, or say that the phase has stopped and why."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stages.artifacts.manifest import read_manifest, table_files, write_manifest
+from stages.artifacts.schemas import METRICS
+from stages.artifacts.store import read_rows
+from stages.contract.options import Out, PolicyFile, RecipeFile, Round, main
+from stages.contract.policies import read_policy
+from stages.settings.recipe import CONDITION, load_recipe
+
+COMPARE = {
+    "<": lambda value, bound: value < bound,
+    "<=": lambda value, bound: value <= bound,
+    ">": lambda value, bound: value > bound,
+    ">=": lambda value, bound: value >= bound,
+}
+
+
+def advance(
+    recipe: RecipeFile,
+    number: Round,
+    policy: PolicyFile,
+    out: Out,
+    evidence: Annotated[
+        list[Path] | None, typer.Argument(help="evaluations of round 0 and of the last round")
+    ] = None,
+) -> None:
+    """Copy the manifest of the policy; note the reason if ``stop_when`` has come true."""
+    before = read_policy(policy)
+    stopped = before.stopped if number > 1 else None
+    if stopped is None and evidence:
+        first, last = (_metrics(path) for path in evidence)
+        stopped = reason_to_stop(load_recipe(recipe).stop_when, first, last, number - 1)
+    write_manifest(out, dataclasses.replace(before, stopped=stopped))
+
+
+def reason_to_stop(
+    conditions: dict[str, str], first: dict[str, float], last: dict[str, float], number: int
+) -> str | None:
+    """The first condition that the last round fulfils, in words; None if there is none.
+
+    ``> 2x`` compares with twice the value of round 0, ``> 2`` with 2.
+    """
+    for metric, condition in conditions.items():
+        match = CONDITION.match(condition)
+        if match is None or metric not in last:
+            continue
+        sign, bound_text, relative = match.groups()
+        bound = float(bound_text)
+        if relative and metric not in first:
+            continue
+        limit = bound * first[metric] if relative else bound
+        if COMPARE[sign](last[metric], limit):
+            shown = f"{limit:.4g} ({condition} of round 0)" if relative else f"{limit:.4g}"
+            return f"round {number}: {metric} {last[metric]:.4g} {sign} {shown}"
+    return None
+
+
+def _metrics(path: Path) -> dict[str, float]:
+    if read_manifest(path).stopped:
+        return {}
+    rows = [row for file in table_files(path, METRICS) for row in read_rows(file, METRICS)]
+    return {row["metric"]: row["value"] for row in rows}
+
+
+if __name__ == "__main__":
+    main("advance", advance)

@@ -1,0 +1,24 @@
+"""A mistake in a recipe ends Snakemake with one line, not with a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from stages.runtime.errors import EXIT_USER, UserError
+from workflow.planner import Plan, load_plan
+
+
+def plan_or_exit(config: Mapping[str, Any]) -> Plan:
+    """The plan for a Snakefile; a UserError becomes one line and exit code 2.
+
+    ``os._exit`` because Snakemake wraps every exception of a Snakefile, ``SystemExit`` included,
+    in a report of several lines. Nothing has been started or locked at this point.
+    """
+    try:
+        return load_plan(config)
+    except UserError as error:
+        print(f"error: {error.line()}", file=sys.stderr, flush=True)
+        os._exit(EXIT_USER)

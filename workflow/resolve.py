@@ -1,0 +1,98 @@
+"""From a recipe's name, a scale and a seed to one resolved recipe.
+
+Recipe, then the scale's overlay for it, then ``set``: merged by key, later ones win. A key set to
+null goes back to its default. Lists are replaced whole.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stages.runtime.errors import UserError
+from stages.settings.recipe import Recipe
+from stages.settings.strict import parse
+from stages.settings.yaml_file import load_yaml, parse_yaml
+
+KNOWN = ("recipe", "scale", "seed", "run", "shards", "set", "results")
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def merged(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two mappings by key; null in the overlay removes a key."""
+    result = dict(base)
+    for key, value in overlay.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+            result[key] = merged(result[key], value)
+        elif isinstance(value, Mapping):
+            result[key] = merged({}, value)
+        else:
+            result[key] = value
+    return result
+
+
+def resolve(config: Mapping[str, Any], root: Path = ROOT) -> Recipe:
+    """The recipe that a Snakemake config (recipe, scale, seed, run, shards, set) asks for."""
+    for key in config:
+        if key not in KNOWN:
+            raise UserError(
+                f"unknown key {key!r} in the config{_closest(key, KNOWN)}",
+                "snakemake --config, config/config.yaml",
+                "settings of the recipe go through set, as in set='data.path=FILE'",
+            )
+    name, scale = str(config.get("recipe")), str(config.get("scale"))
+    recipe_file = _find(root / "config/recipes", name, "recipe")
+    overlay_file = _find(root / "config/scales" / scale, name, f"scale {scale!r} of the recipe")
+    value = merged(load_yaml(recipe_file), load_yaml(overlay_file))
+    value = merged(value, overrides(config.get("set")))
+    value["recipe"], value["scale"] = name, scale
+    value["seed"] = _whole_number(config.get("seed", 1), "seed")
+    value["run"] = config.get("run") or value.get("run") or f"{name}-{scale}-s{value['seed']}"
+    if config.get("shards") is not None:
+        value["shards"] = _whole_number(config["shards"], "shards")
+    return parse(Recipe, value, recipe_file.relative_to(root))
+
+
+def overrides(text: Any) -> dict[str, Any]:
+    """Read ``set``: a mapping, or text like ``data.path=x phases.align.rounds=5``."""
+    if text is None or text == "":
+        return {}
+    if isinstance(text, Mapping):
+        return dict(text)
+    result: dict[str, Any] = {}
+    for piece in str(text).split():
+        key, equals, value = piece.partition("=")
+        if not equals or not key:
+            raise UserError(f"cannot read {piece!r}", "set", "write key.inner=value")
+        nested: Any = parse_yaml(value, "set")
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        result = merged(result, nested)
+    return result
+
+
+def _find(folder: Path, name: str, what: str) -> Path:
+    path = folder / f"{name}.yaml"
+    if path.is_file():
+        return path
+    if not folder.is_dir():
+        known = sorted(p.name for p in folder.parent.iterdir() if p.is_dir())
+        raise UserError(f"no scale {folder.name!r}{_closest(folder.name, known)}", folder.parent)
+    known = sorted(p.stem for p in folder.glob("*.yaml"))
+    raise UserError(f"no {what} {name!r}{_closest(name, known)}", folder)
+
+
+def _closest(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.4)
+    return f", did you mean {close[0]!r}?" if close else f", there are {', '.join(known)}"
+
+
+def _whole_number(value: Any, key: str) -> int:
+    try:
+        return int(str(value))
+    except ValueError:
+        raise UserError(f"{key} must be a whole number, got {value!r}", "config") from None

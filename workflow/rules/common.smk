@@ -1,0 +1,18 @@
+# Names that wildcards may take. Rounds start at 1: round 0 is the policy before a phase, it has
+# an evaluation and nothing else, and no rule of a round can claim the base policy's files.
+wildcard_constraints:
+    phase=r"[a-z][a-z0-9_]*",
+    round=r"[1-9]\d*",
+    evaluated=r"\d+",
+    name=r"[a-z][a-z0-9_]*",
+    table=r"[a-z][a-z0-9_.]*",
+    shard=r"\d+",
+    shards=r"\d+",
+
+
+onstart:
+    write_recipe(plan)
+
+
+onsuccess:
+    print_outcome(plan)

@@ -1,0 +1,59 @@
+# The base policy and the scorers that the recipe trains.
+
+if plan.recipe.policy.init == "from_scratch":
+
+    rule train_base_model:
+        input:
+            **plan.base_inputs(),
+        output:
+            plan.path("base/policy.json"),
+        log:
+            plan.path("logs/train_base_model/base.log"),
+        benchmark:
+            plan.path("benchmarks/train_base_model/base.tsv")
+        params:
+            settings=plan.settings_hash("train_base_model"),
+            recipe=plan.path("recipe.yaml"),
+        resources:
+            mem_mb=lambda wc, attempt: 3000 * attempt,
+            runtime=lambda wc, attempt: 60 * attempt,
+        shell:
+            "python -m stages.train_base_model --recipe {params.recipe} --texts {input.texts}"
+            " --out {output} > {log} 2>&1"
+
+else:
+
+    rule adopt_policy:
+        output:
+            plan.path("base/policy.json"),
+        log:
+            plan.path("logs/adopt_policy/base.log"),
+        benchmark:
+            plan.path("benchmarks/adopt_policy/base.tsv")
+        params:
+            settings=plan.settings_hash("adopt_policy"),
+            recipe=plan.path("recipe.yaml"),
+        localrule: True
+        shell:
+            "python -m stages.adopt_policy --recipe {params.recipe} --out {output} > {log} 2>&1"
+
+
+rule train_reward_model:
+    input:
+        unpack(lambda wc: plan.reward_model_inputs(wc.name)),
+    output:
+        plan.path("reward_models/{name}/model.json"),
+    log:
+        plan.path("logs/train_reward_model/{name}.log"),
+    benchmark:
+        plan.path("benchmarks/train_reward_model/{name}.tsv")
+    params:
+        settings=lambda wc: plan.settings_hash("train_reward_model", name=wc.name),
+        recipe=plan.path("recipe.yaml"),
+        policy=lambda wc, input: f"--policy {input.policy}" if "policy" in input.keys() else "",
+    resources:
+        mem_mb=lambda wc, attempt: 3000 * attempt,
+        runtime=lambda wc, attempt: 60 * attempt,
+    shell:
+        "python -m stages.train_reward_model --recipe {params.recipe} --name {wildcards.name}"
+        " --ratings {input.ratings} {params.policy} --out {output} > {log} 2>&1"
