@@ -202,5 +202,5 @@ def assign(
         rank = rank[tied.starts][tied.run]
     labels = np.empty(values.size, dtype=np.int8)
     labels[order] = rule.of_ranks(rank, prompt.sizes[prompt.run])
-    edges = tuple(Edge.of(q, np.sort(values[labels == q])) for q in range(rule.quantiles))
+    edges = tuple(Edge.of(q, values[labels == q]) for q in range(rule.quantiles))
     return labels, edges
