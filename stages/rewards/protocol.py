@@ -36,9 +36,14 @@ class Score:
 
 
 class Scorer(Protocol):
-    """Judges answers under its attributes. Scores come in the order of the rows given."""
+    """Judges answers under its attributes.
+
+    Scores come in the order of the rows given and, within a row, in the order of ``attributes``.
+    ``judge_only`` is True for the truth itself: it measures in evaluation and never trains.
+    """
 
     attributes: tuple[str, ...]
+    judge_only: bool
 
     def score(self, rows: Sequence[Scorable]) -> Iterator[Score]:
         """Score each row under each attribute."""
