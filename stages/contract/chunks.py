@@ -66,3 +66,8 @@ def rows_of(files: Sequence[Path], kind: TableKind, columns: list[str]) -> Itera
     for path in files:
         for batch in TableReader(path, kind).batches(columns):
             yield from batch.to_pylist()
+
+
+def list_total(path: Path, kind: TableKind, column: str) -> int:
+    """Total number of items in a list column, as of tokens."""
+    return sum(len(batch.column(0).flatten()) for batch in TableReader(path, kind).batches([column]))

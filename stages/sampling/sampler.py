@@ -1,0 +1,92 @@
+"""Turns asks into rows of the samples table, with any engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from stages.feedback.from_settings import tag_tokens
+from stages.feedback.tags import Vocabulary
+from stages.generation.protocol import Completion, Decoding, Engine, Request
+from stages.sampling.asks import Ask, Occasion
+from stages.settings.phases import DecodingSettings
+from stages.text.conditioning import QueryEncoder
+
+
+class Sampler:
+    """Samples answers of one policy. ``vocabulary`` None: no ask may have a tag."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: Any,
+        decoding: DecodingSettings,
+        vocabulary: Vocabulary | None,
+        separator: str | None,
+    ) -> None:
+        self.engine, self.tokenizer = engine, tokenizer
+        self.encoder = QueryEncoder(tokenizer)
+        self.vocabulary, self.separator = vocabulary, separator
+        self.decoding = Decoding(
+            **decoding.model_dump(), forbidden=forbidden_ids(tokenizer, vocabulary, separator)
+        )
+
+    def rows(self, asks: Sequence[Ask], occasion: Occasion) -> list[dict[str, Any]]:
+        """Rows of the samples table, in the order of the asks."""
+        requests = {
+            ask.sample_id: Request(ask.sample_id, ask.seed, self._query(ask)) for ask in asks
+        }
+        done = {
+            completion.sample_id: completion
+            for completion in self.engine.generate(list(requests.values()), self.decoding)
+        }
+        return [
+            self._row(ask, requests[ask.sample_id], done[ask.sample_id], occasion) for ask in asks
+        ]
+
+    def _query(self, ask: Ask) -> tuple[int, ...]:
+        return self.encoder.query_ids(ask.prompt.text, self._tag(ask)[1])
+
+    def _tag(self, ask: Ask) -> tuple[str | None, Any]:
+        if not ask.vector or self.vocabulary is None:
+            return None, None
+        tag = self.vocabulary.tag(ask.vector)
+        return tag.text or None, tag_tokens(tag, self.separator)
+
+    def _row(
+        self, ask: Ask, request: Request, completion: Completion, occasion: Occasion
+    ) -> dict[str, Any]:
+        return {
+            "sample_id": ask.sample_id,
+            "prompt_id": ask.prompt.prompt_id,
+            "phase": occasion.phase,
+            "round": occasion.round,
+            "k": ask.k,
+            "tag": self._tag(ask)[0],
+            "quantiles": list(ask.vector),
+            "query_ids": list(request.input_ids),
+            "response": self.tokenizer.decode(
+                list(completion.token_ids),
+                skip_special_tokens=True,
+                clean_up_tokenization_spaces=False,
+            ),
+            "response_ids": list(completion.token_ids),
+            "logprobs_raw": list(completion.logprobs_raw),
+            "logprobs_processed": list(completion.logprobs_processed),
+            "finish_reason": completion.finish_reason,
+            "temperature": self.decoding.temperature,
+            "top_k": self.decoding.top_k,
+            "top_p": self.decoding.top_p,
+            "seed": ask.seed,
+        }
+
+
+def forbidden_ids(
+    tokenizer: Any, vocabulary: Vocabulary | None, separator: str | None
+) -> tuple[int, ...]:
+    """Ids that an answer may not hold: tags' own tokens, and every special one but the end."""
+    known = tokenizer.get_vocab()
+    names = [separator] if separator else []
+    names += list(vocabulary.new_tokens) if vocabulary else []
+    ids = {known[name] for name in names if name in known} | set(tokenizer.all_special_ids)
+    return tuple(sorted(ids - {tokenizer.eos_token_id}))

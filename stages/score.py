@@ -1,0 +1,78 @@
+"""Score the answers of a round, each under every attribute of the phase."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stages.artifacts.manifest import read_manifest, table_files
+from stages.artifacts.schemas import PROMPTS, SAMPLES, SCORES
+from stages.contract.chunks import chunks_of, make_table, rows_of
+from stages.contract.job import Job, stage_job
+from stages.contract.options import (
+    Models,
+    Out,
+    Phase,
+    PromptsFile,
+    RecipeFile,
+    Round,
+    SamplesFile,
+    main,
+)
+
+ROWS_PER_CHUNK = 1024
+
+
+def score(
+    recipe: RecipeFile,
+    phase: Phase,
+    number: Round,
+    samples: SamplesFile,
+    prompts: PromptsFile,
+    out: Out,
+    model: Models = None,
+) -> None:
+    """Score one shard of samples."""
+    inputs = {"samples": samples, "prompts": prompts, "models": model or []}
+    with stage_job("score", recipe, out, inputs, phase, number) as job:
+        if job.done:
+            return
+        stopped = read_manifest(samples).stopped
+        if stopped:
+            job.finish("scores", "0-" + "0" * 32, [], stopped=stopped)
+            return
+        _score(job, samples, prompts)
+
+
+def _score(job: Job, samples_path: Path, prompts_path: Path) -> None:
+    from stages.rewards.build import build_scorer
+    from stages.rewards.protocol import Scorable
+    from stages.rewards.scoring import score_rows, trained_folder
+
+    texts = {
+        row["prompt_id"]: row["text"]
+        for row in rows_of(table_files(prompts_path, PROMPTS), PROMPTS, ["prompt_id", "text"])
+    }
+    samples = rows_of(
+        table_files(samples_path, SAMPLES), SAMPLES, ["sample_id", "prompt_id", "response"]
+    )
+    rows = [Scorable(r["sample_id"], texts[r["prompt_id"]], r["response"]) for r in samples]
+    assert job.phase is not None
+    scorers = {
+        name: build_scorer(settings, trained_folder(job.run_folder, name, settings))
+        for name, settings in job.recipe.scoring(job.phase).items()
+    }
+    path = job.out.with_suffix(".parquet")
+    digest = make_table(
+        path,
+        SCORES,
+        job.lineage(),
+        job.work,
+        chunks_of(rows, ROWS_PER_CHUNK),
+        lambda chunk: score_rows(scorers, chunk),
+        "scoring",
+    )
+    job.finish("scores", str(digest), [path], digest.rows, {"samples": len(rows)})
+
+
+if __name__ == "__main__":
+    main("score", score)
