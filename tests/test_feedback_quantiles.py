@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -173,6 +174,7 @@ RULES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(SCORES, RULES)
 def test_ranks_and_cuts_are_one_rule(scores: list[float], rule: QuantileRule):
     """Global labels (by cuts) equal the labels of one single group (by ranks), edges too."""
@@ -191,6 +193,7 @@ def test_ranks_and_cuts_are_one_rule(scores: list[float], rule: QuantileRule):
     assert sum(edge.count for edge in edges) == values.size
 
 
+@settings(deadline=None)
 @given(SCORES, RULES)
 def test_a_better_score_never_lands_in_a_worse_quantile(scores: list[float], rule: QuantileRule):
     labels, _ = assign(np.array(scores), rule)
@@ -206,6 +209,7 @@ def test_a_better_score_never_lands_in_a_worse_quantile(scores: list[float], rul
             assert labels[i] <= labels[j]
 
 
+@settings(deadline=None)
 @given(SCORES, RULES, st.randoms(use_true_random=False))
 def test_order_matters_only_within_ties(scores: list[float], rule: QuantileRule, random):
     """Shuffling the pool moves labels only among equal scores; with ties together, not at all."""
@@ -219,6 +223,7 @@ def test_order_matters_only_within_ties(scores: list[float], rule: QuantileRule,
         assert sorted(ours.tolist()) == sorted(theirs.tolist())
 
 
+@settings(deadline=None)
 @given(SCORES, RULES, st.lists(st.integers(0, 60), max_size=5))
 def test_chunks_change_nothing(scores: list[float], rule: QuantileRule, marks: list[int]):
     values = np.array(scores)
@@ -232,8 +237,8 @@ def test_chunks_change_nothing(scores: list[float], rule: QuantileRule, marks: l
     assert np.concatenate(list(label(iter(chunks), cuts))).tolist() == labels.tolist()
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5)), min_size=1, max_size=60), RULES)
-@settings(max_examples=60)
 def test_each_group_is_as_if_it_were_alone(rows: list[tuple[int, int]], rule: QuantileRule):
     groups = np.array([group for group, _ in rows])
     scores = np.array([float(score) for _, score in rows])
@@ -243,6 +248,7 @@ def test_each_group_is_as_if_it_were_alone(rows: list[tuple[int, int]], rule: Qu
         assert labels[groups == group].tolist() == alone.tolist()
 
 
+@settings(deadline=None)
 @given(SCORES, st.integers(2, 10))
 def test_published_sizes(scores: list[float], quantiles: int):
     labels, _ = assign(np.array(scores), published(quantiles))
@@ -254,6 +260,19 @@ def test_labelling_another_pool_is_caught():
     cuts = fit([np.arange(5.0)], published(2))
     with pytest.raises(ValueError, match="labelled 4 scores of a pool that was cut at 5"):
         list(label([np.arange(4.0)], cuts))
+
+
+def test_nulls_become_a_mask():
+    for column in (
+        [0.5, None, 2],
+        pa.array([0.5, None, 2.0]),
+        pa.chunked_array([[0.5], [None, 2]]),
+    ):
+        values, present = from_nullable(column)
+        assert values.tolist() == [0.5, 0.0, 2.0]
+        assert present.tolist() == [True, False, True]
+    assert from_nullable([None, None])[1].tolist() == [False, False]
+    assert from_nullable([])[0].size == 0
 
 
 def test_group_codes_follow_first_appearance():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -72,6 +75,16 @@ def test_quark_tokens():
         tokens({"a": 2, "b": 2}, "quark")
     with pytest.raises(UserError, match="unknown token scheme"):
         tokens({"a": 2}, "oak")
+
+
+def test_golden_quark_token_names():
+    if not (shared := os.environ.get("RONDO_SHARED")):
+        pytest.skip("RONDO_SHARED is not set: the goldens are not here")
+    path = Path(shared) / "goldens" / "toxicity" / "collators_quark.json"
+    vocabulary = tokens({"toxicity": 5}, "quark")
+    named = set(re.findall(r'"( _TREE_TOKEN_[0-9A-Z_]+)"', path.read_text()))
+    assert named == set(vocabulary.new_tokens)
+    assert vocabulary.tag([2]).text == json.loads(path.read_text())["cat_tokens"][2]
 
 
 def test_t25_any_number_of_tags_and_loud_mismatches():

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.metrics.bootstrap import Estimate
@@ -25,6 +25,7 @@ def test_spearman_in_numbers():
     assert math.isnan(spearman(np.array([1.0]), np.array([1.0])))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=2, max_size=40))
 def test_auc_counts_pairs(rows: list[tuple[int, bool]]):
     scores = np.array([float(score) for score, _ in rows])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.feedback.attributes import from_nullable
@@ -91,6 +91,7 @@ def test_texts_without_words():
 TEXTS = st.lists(st.text(alphabet="ab _", max_size=8), min_size=1, max_size=12)
 
 
+@settings(deadline=None)
 @given(TEXTS, st.sampled_from(["published", "usual"]), st.integers(1, 3))
 def test_distinct_equals_sets_of_tuples(texts: list[str], definition: str, order: int):
     parts = [text.split(" ") if definition == "published" else text.split() for text in texts]

@@ -12,10 +12,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from stages.feedback.limits import NOT_MENTIONED
 from stages.feedback.quantiles import Edge, QuantileRule, assign
 from stages.runtime.errors import UserError
-
-NOT_MENTIONED = -1
 
 
 def from_nullable(

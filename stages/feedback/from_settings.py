@@ -9,9 +9,7 @@ from stages.feedback.vocabulary import load_vocabulary
 from stages.text.conditioning import TagTokens
 
 
-def phase_vocabulary(
-    kind: str, name: str, quantiles: int, attributes: Sequence[str]
-) -> Vocabulary:
+def phase_vocabulary(kind: str, name: str, quantiles: int, attributes: Sequence[str]) -> Vocabulary:
     """Words or tokens for each attribute of a phase, checked against its quantiles.
 
     ``name`` is a file of ``data/tags`` for a language, a scheme of ``TOKEN_SCHEMES`` for tokens.

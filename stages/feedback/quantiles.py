@@ -16,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.feedback.groups import runs
+from stages.feedback.limits import FEWEST, MOST
 from stages.runtime.errors import UserError
 
 Better = Literal["high", "low"]
 Remainder = Literal["worst", "spread"]
 Ties = Literal["split", "together"]
-
-FEWEST, MOST = 2, 10
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.feedback.attributes import NOT_MENTIONED
+from stages.feedback.limits import NOT_MENTIONED
 from stages.feedback.randomness import hashed
 from stages.runtime.errors import UserError
 

@@ -9,8 +9,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.feedback.attributes import NOT_MENTIONED
-from stages.feedback.quantiles import FEWEST, MOST
+from stages.feedback.limits import FEWEST, MOST, NOT_MENTIONED
 from stages.runtime.errors import UserError
 
 TOKEN_SCHEMES = {
