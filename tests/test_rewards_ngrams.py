@@ -21,21 +21,7 @@ from stages.rewards.ngrams import (
 from stages.runtime.errors import UserError
 
 BAD = {"rotten": 2.5, "foolish": 2.0, "beastly": 3.0, "lazy": 1.0}
-NEUTRAL = [
-    "the",
-    "baker",
-    "miller",
-    "river",
-    "bridge",
-    "morning",
-    "walks",
-    "sells",
-    "bread",
-    "to",
-    "and",
-    "from",
-    "market",
-]
+NEUTRAL = ["the", "baker", "miller", "river", "walks", "sells", "bread", "from", "market"]
 
 
 def comments(count: int, seed: int) -> tuple[list[str], np.ndarray]:

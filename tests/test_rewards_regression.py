@@ -23,7 +23,8 @@ from stages.rewards.transformer_regression import (
     write_transformer,
 )
 from stages.runtime.errors import UserError
-from stages.settings.models import LexiconScorer, RegressionScorer
+from stages.settings.models import LexiconScorer, RegressionScorer, WorldScorer
+from stages.world import World
 from tests.tiny_models import END, save_tiny_policy, tiny_gpt2, tiny_llama
 
 CPU = torch.device("cpu")
@@ -38,23 +39,20 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_policy(tmp_path_factory.mktemp("base"), tiny_gpt2())
 
 
-def train(base: Path, steps: int, objective: str = "cross_entropy") -> TransformerModel:
+def train(base: Path, steps: int) -> TransformerModel:
     model, tokenizer = new_transformer(base, "toxicity", "last", seed=0)
     batch = rated_batch(rated_tokens(model, tokenizer, TEXTS, RATINGS), CPU)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(steps):
-        total, count = regression_loss(model, batch, objective)
+        total, count = regression_loss(model, batch, "cross_entropy")
         optimizer.zero_grad()
         (total / count).backward()
         optimizer.step()
     return TransformerModel(model.eval(), tokenizer)
 
 
-@pytest.mark.parametrize("objective", ["cross_entropy", "mse"])
-def test_a_transformer_learns_the_ratings_and_returns_from_disk(
-    base: Path, tmp_path: Path, objective: str
-) -> None:
-    trained = train(base, 30, objective)
+def test_a_transformer_learns_the_ratings_and_returns_from_disk(base: Path, tmp_path: Path) -> None:
+    trained = train(base, 30)
     assert trained.predict(TEXTS) == pytest.approx(RATINGS, abs=0.15)
     description = Description("toxicity", "transformer", "none")
     save_regression(
@@ -184,3 +182,15 @@ def test_a_lexicon_from_settings(tmp_path: Path) -> None:
     )
     values = [score.value for score in build_scorer(settings).score(ROWS)]
     assert values == [0, 0, 0, 0, 1, 1, 2, 1]
+
+
+def test_the_worlds_truth_and_the_worlds_words_from_settings() -> None:
+    truth = build_scorer(WorldScorer(kind="world", attribute="t", axis="toxicity", better="low"))
+    words = build_scorer(LexiconScorer(kind="lexicon", attribute="t", better="low", words="world"))
+    assert truth.judge_only and not words.judge_only
+    world = World.load()
+    unkind = max(world.lexicon_words(), key=lambda word: world.lexicon_words()[word])
+    rows = [Scorable("a", "", "The bread was good."), Scorable("b", "", f"You are {unkind}.")]
+    for row, judged, counted in zip(rows, truth.score(rows), words.score(rows), strict=True):
+        assert judged.value == world.toxicity(row.prompt, row.response)
+        assert (counted.value > 0) == (row.sample_id == "b")

@@ -64,7 +64,7 @@ def _build(
     if isinstance(settings, WorldScorer):
         from stages.world import World
 
-        return WorldTruth(settings.attribute, settings.axis, World())
+        return WorldTruth(settings.attribute, settings.axis, World.load())
     if isinstance(settings, ClassifierScorer):
         from stages.rewards.classifier import load_classifier
 
@@ -94,4 +94,4 @@ def _words(words: str) -> dict[str, float]:
         return read_lexicon(words)
     from stages.world import World
 
-    return World().lexicon.unkind_words()
+    return World.load().lexicon_words()
