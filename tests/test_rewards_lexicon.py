@@ -53,9 +53,12 @@ def test_value_is_the_sum_of_its_spans(parts: list[str]) -> None:
         assert " ".join(text[span.start : span.end].lower().split()) in WORDS
 
 
-def test_letters_that_match_only_by_case_folding_find_their_weight() -> None:
-    # The long s matches s when case is ignored, but lower() keeps it as it is.
-    assert score("roſe", words={"rose": 2.0}).value == 2.0
+def test_letters_that_grow_in_lower_case_move_no_offset() -> None:
+    text = "İİ says: FOOL İ"
+    (span,) = score(text).spans
+    assert text[span.start : span.end] == "FOOL"
+    assert score("He said İFOOL").value == 0.0
+    assert score("ROSİ", words={"rosİ": 2.0}).value == 2.0
 
 
 @pytest.mark.parametrize(

@@ -26,13 +26,11 @@ class Lexicon:
 
     def __init__(self, attribute: str, weights: Mapping[str, float]) -> None:
         self.attributes: tuple[str, ...] = (attribute,)
+        self.weights = _clean(weights)
         # Alternatives are tried in order, so the longest must stand first.
-        entries = sorted(_clean(weights).items(), key=lambda entry: (-len(entry[0]), entry[0]))
-        self.weights = [weight for _, weight in entries]
-        # One group an entry: which one matched is asked of the pattern, because case folding of
-        # the matched text does not always lead back to the listed word.
-        groups = (rf"({_spaced(word)})" for word, _ in entries)
-        self.pattern = re.compile(rf"(?<!\w)(?:{'|'.join(groups)})(?!\w)", re.IGNORECASE)
+        longest_first = sorted(self.weights, key=lambda word: (-len(word), word))
+        entries = (r"\s+".join(map(re.escape, word.split())) for word in longest_first)
+        self.pattern = re.compile(rf"(?<!\w)(?:{'|'.join(entries)})(?!\w)")
 
     def score(self, rows: Sequence[Scorable]) -> Iterator[Score]:
         """Score each row in its order."""
@@ -42,9 +40,14 @@ class Lexicon:
             yield Score(row.sample_id, self.attributes[0], value, spans)
 
     def _spans(self, response: str) -> Iterator[Span]:
-        for match in self.pattern.finditer(response):
-            if match.lastindex is not None:
-                yield Span(match.start(), match.end(), self.weights[match.lastindex - 1])
+        # A pattern that ignores case would be some forty times slower than folding the text once.
+        for match in self.pattern.finditer(folded(response)):
+            yield Span(match.start(), match.end(), self.weights[_one_spaced(match.group())])
+
+
+def folded(text: str) -> str:
+    """Lower case, character by character, so that every offset stays where it was."""
+    return "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
 
 
 def read_lexicon(path: str | Path) -> dict[str, float]:
@@ -71,14 +74,14 @@ def read_lexicon(path: str | Path) -> dict[str, float]:
     return {word: float(weight) for word, weight in pairs}
 
 
-def _spaced(word: str) -> str:
-    return r"\s+".join(map(re.escape, word.split()))
+def _one_spaced(words: str) -> str:
+    return " ".join(words.split())
 
 
 def _clean(weights: Mapping[str, float]) -> dict[str, float]:
     clean: dict[str, float] = {}
     for word, weight in weights.items():
-        key = " ".join(word.lower().split())
+        key = _one_spaced(folded(word))
         if not key or key in clean:
             raise UserError(f"lexicon entry {word!r} is empty or stands twice", None, "remove it")
         if not math.isfinite(weight):
