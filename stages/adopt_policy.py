@@ -10,6 +10,7 @@ from stages.contract.policies import EMBEDDED, KIND
 from stages.runtime.errors import UserError
 from stages.runtime.hashing import folder_digest, settings_hash
 
+
 def adopt_policy(recipe: RecipeFile, out: Out) -> None:
     """Write the manifest of the base policy; nothing is copied."""
     with stage_job("adopt_policy", recipe, out) as job:

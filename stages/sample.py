@@ -42,9 +42,9 @@ def sample(
 def _sample(job: Job, policy_path: Path, prompts_path: Path, shard: int, shards: int) -> None:
     from stages.feedback.from_settings import phase_vocabulary
     from stages.feedback.strategies import parse_strategy
-    from stages.generation.engines import build_engine
     from stages.models.load import load_tokenizer
     from stages.sampling.asks import Occasion, Prompt, round_asks, round_prompts, shard_of
+    from stages.sampling.engine import open_engine
     from stages.sampling.sampler import Sampler
 
     settings = parse(SampleSettings, job.settings["sample"], "sample")
@@ -69,9 +69,7 @@ def _sample(job: Job, policy_path: Path, prompts_path: Path, shard: int, shards:
     policy = read_policy(policy_path)
     folder = policy_folder(policy, job.run_folder)
     sampler = Sampler(
-        build_engine(
-            settings.engine, folder, precision=job.settings["precision"], slots=settings.slots
-        ),
+        open_engine(settings.engine, folder, job.settings["precision"], settings.slots),
         load_tokenizer(folder),
         settings.decoding,
         vocabulary or None,

@@ -103,8 +103,7 @@ class Plan:
         if not self.recipe.stop_when or number == 1:
             return []
         return [
-            self.path(layout.in_round(phase, earlier, "evaluation"))
-            for earlier in (0, number - 1)
+            self.path(layout.in_round(phase, earlier, "evaluation")) for earlier in (0, number - 1)
         ]
 
     def prompts(self, split: str) -> str:

@@ -70,4 +70,6 @@ def rows_of(files: Sequence[Path], kind: TableKind, columns: list[str]) -> Itera
 
 def list_total(path: Path, kind: TableKind, column: str) -> int:
     """Total number of items in a list column, as of tokens."""
-    return sum(len(batch.column(0).flatten()) for batch in TableReader(path, kind).batches([column]))
+    return sum(
+        len(batch.column(0).flatten()) for batch in TableReader(path, kind).batches([column])
+    )

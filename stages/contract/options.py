@@ -24,8 +24,6 @@ Models = Annotated[
 
 def main(name: str, command: Callable[..., Any]) -> None:
     """Run a stage's command with the exit codes of the stage contract."""
-    app = typer.Typer(
-        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
-    )
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command(help=command.__doc__)(command)
     run_stage(name, lambda: app(standalone_mode=True))

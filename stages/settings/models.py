@@ -44,7 +44,8 @@ class BaseModelSettings(Strict):
     texts: Positive | None = Field(None, description="number of training texts; null: all")
     max_tokens: Positive = 128
     steps: Positive
-    batch_tokens: Positive
+    batch_size: Positive = Field(description="texts per step")
+    checkpoint_every: Positive = 500
     optimizer: OptimizerSettings
 
 

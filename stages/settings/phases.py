@@ -56,15 +56,17 @@ class TagSettings(Strict):
 class AdaptiveSettings(Strict):
     """An adaptive coefficient (Ziegler et al. 2019, section 2.2)."""
 
-    target: float = Field(gt=0)
-    horizon: float = Field(gt=0)
-    clip: float = Field(0.2, gt=0)
+    target: float = Field(gt=0, description="nats per sequence")
+    horizon: Positive = Field(description="sequences")
 
 
 class DrawSettings(Strict):
     """Which rows of the pool a round trains on."""
 
     kind: Literal["shuffled", "recency", "per_quantile"] = "shuffled"
+    drop_last: bool = Field(
+        False, description="shuffled: leave out each pass's last incomplete batch (published)"
+    )
     half_life: float = Field(1.0, gt=0, description="recency: rounds after which weight halves")
     per_quantile: Positive | None = None
 
@@ -78,8 +80,12 @@ class TrainingSettings(Strict):
     carry_optimizer: bool = Field(False, description="go on with the last round's optimizer")
     unfrozen_layers: Share = 1.0
     dropout: bool = False
-    micro_tokens: Positive = Field(4096, description="tokens forwarded at a time")
-    pack_tokens: Positive = Field(512, description="tokens of one packed row")
+    pack_tokens: Positive | None = Field(
+        None, description="tokens of one packed row; null: 512 on a CPU, 2048 elsewhere"
+    )
+    pass_tokens: Positive | None = Field(
+        None, description="tokens of one forward pass; null: 512 on a CPU, 16384 elsewhere"
+    )
     checkpoint_every: Positive = 100
     chunk_logits: Positive | None = Field(None, description="positions at a time; null: automatic")
 

@@ -129,6 +129,7 @@ rule evaluate:
     input:
         policy=lambda wc: plan.evaluated_policy(wc.phase, int(wc.evaluated)),
         base=plan.path("base/policy.json"),
+        reference=lambda wc: plan.policy_before(wc.phase, 1),
         prompts=plan.prompts(plan.recipe.evaluate.split),
         models=lambda wc: plan.judges(wc.phase),
     output:
@@ -147,4 +148,5 @@ rule evaluate:
     shell:
         "python -m stages.evaluate --recipe {params.recipe} --phase {wildcards.phase}"
         " --round {wildcards.evaluated} --policy {input.policy} --base {input.base}"
+        " --reference {input.reference}"
         " --prompts {input.prompts} {params.models} --out {output} > {log} 2>&1"

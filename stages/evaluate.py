@@ -1,0 +1,175 @@
+"""Evaluate a policy on held-out prompts: sample under each tag, judge, measure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stages.artifacts.manifest import table_files
+from stages.artifacts.schemas import METRICS, PROMPTS, SAMPLES, SCORES
+from stages.artifacts.store import read_rows, write_table
+from stages.contract.chunks import chunks_of, list_total, make_table, rows_of
+from stages.contract.job import Job, stage_job
+from stages.contract.options import (
+    Models,
+    Out,
+    Phase,
+    PolicyFile,
+    PromptsFile,
+    RecipeFile,
+    Round,
+    main,
+)
+from stages.contract.policies import policy_folder, read_policy
+from stages.settings.recipe import EvaluationSettings
+from stages.settings.strict import parse
+
+SCORED_AT_ONCE = 1024
+
+
+def evaluate(
+    recipe: RecipeFile,
+    phase: Phase,
+    number: Round,
+    policy: PolicyFile,
+    base: Annotated[Path, typer.Option(help="manifest of the base policy, for perplexity")],
+    reference: Annotated[Path, typer.Option(help="manifest of the policy before the phase")],
+    prompts: PromptsFile,
+    out: Out,
+    model: Models = None,
+) -> None:
+    """Measure one policy. Round 0 is the policy before the phase; it is asked without a tag."""
+    inputs = {
+        "policy": policy,
+        "base": base,
+        "reference": reference,
+        "prompts": prompts,
+        "models": model or [],
+    }
+    with stage_job("evaluate", recipe, out, inputs, phase, number) as job:
+        if job.done:
+            return
+        stopped = read_policy(policy).stopped
+        if stopped and number > 0:
+            job.finish("metrics", "0-" + "0" * 32, [], stopped=stopped)
+            return
+        _evaluate(job, policy, base, reference, prompts)
+
+
+def _evaluate(job: Job, policy: Path, base: Path, reference: Path, prompts: Path) -> None:
+    from stages.evaluation.asks import best_vector
+    from stages.evaluation.metrics import Measured, all_metrics
+    from stages.feedback.from_settings import phase_vocabulary
+
+    settings = parse(EvaluationSettings, job.settings["evaluate"], "evaluate")
+    tag = job.settings["tag"]
+    vocabulary = None
+    if tag and job.round:
+        vocabulary = phase_vocabulary(
+            tag["kind"], tag["vocabulary"], tag["quantiles"], job.settings["attributes"]
+        )
+    folder = job.out.parent / "evaluation"
+    samples = folder / "samples.parquet"
+    _sample(job, settings, policy, prompts, vocabulary, samples)
+    scores = folder / "scores.parquet"
+    _score(job, samples, prompts, scores)
+    measured = Measured(
+        samples=read_rows(samples, SAMPLES),
+        scores=read_rows(scores, SCORES),
+        prompts=_prompts(prompts),
+        vocabulary=vocabulary,
+        best=best_vector(vocabulary),
+    )
+    folders = {"base": base, "reference": reference}
+    places = {name: policy_folder(read_policy(p), job.run_folder) for name, p in folders.items()}
+    if settings.perplexity_model != "base":
+        places["base"] = settings.perplexity_model
+    rows = all_metrics(job, settings, measured, places)
+    path = folder / "metrics.parquet"
+    digest = write_table(path, METRICS, rows, job.lineage(read_policy(policy).digest))
+    facts: dict[str, Any] = {
+        "tags": [] if vocabulary is None else list(vocabulary.words[0]),
+        "attributes": job.settings["attributes"],
+        "attribute": job.recipe.judges()[settings.judge].attribute,
+        "judge": settings.judge,
+        "scorers": list(job.recipe.phases[job.phase or ""].score),
+    }
+    counters = {"tokens": list_total(samples, SAMPLES, "response_ids")}
+    job.finish("metrics", str(digest), [path, samples, scores], digest.rows, counters, facts)
+
+
+def _prompts(path: Path) -> dict[str, str]:
+    rows = rows_of(table_files(path, PROMPTS), PROMPTS, ["prompt_id", "text"])
+    return {row["prompt_id"]: row["text"] for row in rows}
+
+
+def _sample(
+    job: Job,
+    settings: EvaluationSettings,
+    policy_path: Path,
+    prompts_path: Path,
+    vocabulary: Any,
+    path: Path,
+) -> None:
+    from stages.evaluation.asks import evaluation_asks
+    from stages.models.load import load_tokenizer
+    from stages.sampling.asks import Occasion, Prompt
+    from stages.sampling.engine import open_engine
+    from stages.sampling.sampler import Sampler
+
+    tag = job.settings["tag"]
+    assert job.phase is not None and job.round is not None
+    occasion = Occasion(job.settings["run"], job.phase, job.round, job.recipe.seed, "evaluation")
+    prompts = [Prompt(*pair) for pair in _prompts(prompts_path).items()][: settings.prompts]
+    asks = evaluation_asks(occasion, prompts, settings, vocabulary)
+    policy = read_policy(policy_path)
+    folder = policy_folder(policy, job.run_folder)
+    sampler = Sampler(
+        open_engine("hf", folder, job.settings["precision"], settings.slots),
+        load_tokenizer(folder),
+        settings.decoding,
+        vocabulary,
+        tag and tag["separator"],
+    )
+    make_table(
+        path,
+        SAMPLES,
+        job.lineage(policy.digest),
+        job.work,
+        chunks_of(asks, settings.chunk),
+        lambda chunk: sampler.rows(chunk, occasion),
+        "sampling for evaluation",
+    )
+
+
+def _score(job: Job, samples: Path, prompts_path: Path, path: Path) -> None:
+    from stages.rewards.build import build_scorer
+    from stages.rewards.protocol import Scorable
+    from stages.rewards.scoring import score_rows, trained_folder
+
+    texts = _prompts(prompts_path)
+    columns = ["sample_id", "prompt_id", "response"]
+    rows = [
+        Scorable(row["sample_id"], texts[row["prompt_id"]], row["response"])
+        for row in rows_of([samples], SAMPLES, columns)
+    ]
+    judges = job.recipe.judges()
+    scorers = {
+        name: build_scorer(judges[name], trained_folder(job.run_folder, name, judges[name]))
+        for name in job.settings["scorers"]
+    }
+    make_table(
+        path,
+        SCORES,
+        job.lineage(),
+        job.work,
+        chunks_of(rows, SCORED_AT_ONCE),
+        lambda chunk: score_rows(scorers, chunk),
+        "judging",
+    )
+
+
+if __name__ == "__main__":
+    main("evaluate", evaluate)

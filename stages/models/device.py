@@ -1,0 +1,19 @@
+"""Where a stage computes, and in which numbers."""
+
+from __future__ import annotations
+
+import torch
+
+from stages.models.precision import Precision, default_precision
+
+
+def pick_device() -> torch.device:
+    """The first visible GPU, or the CPU. A scheduler says by CUDA_VISIBLE_DEVICES which is first."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def pick_precision(setting: str, device: torch.device) -> Precision:
+    """The precision of a recipe; ``auto`` is bf16 on CUDA and fp32 elsewhere."""
+    if setting == "bf16":
+        return "bf16"
+    return "fp32" if setting == "fp32" else default_precision(device)

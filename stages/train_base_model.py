@@ -1,0 +1,108 @@
+"""Train a small language model from scratch on the task's texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stages.artifacts.manifest import table_files
+from stages.artifacts.schemas import TEXTS, TRAINING_LOG
+from stages.artifacts.store import write_table
+from stages.contract.chunks import rows_of
+from stages.contract.job import Job, stage_job
+from stages.contract.options import Out, RecipeFile, main
+from stages.contract.policies import KIND, inside_run
+from stages.runtime.errors import UserError
+from stages.runtime.hashing import folder_digest, seed_from
+from stages.runtime.signals import stop_requested
+from stages.settings.models import BaseModelSettings
+from stages.settings.strict import parse
+
+
+def train_base_model(
+    recipe: RecipeFile,
+    texts: Annotated[Path, typer.Option(help="manifest of the texts")],
+    out: Out,
+) -> None:
+    """Train tokenizer and model; the folder loads with from_pretrained."""
+    with stage_job("train_base_model", recipe, out, {"texts": texts}) as job:
+        if not job.done:
+            _train(job, texts)
+
+
+def _train(job: Job, texts_path: Path) -> None:
+    from stages.learning.training_log import log_rows, token_count
+    from stages.models.load import save_policy
+
+    settings = parse(BaseModelSettings, job.settings["policy"]["base_model"], "policy.base_model")
+    rows = rows_of(table_files(texts_path, TEXTS), TEXTS, ["text"])
+    texts = [row["text"] for row in rows]
+    if not texts:
+        raise UserError("no texts to learn from", texts_path, "look at the task's data")
+    trainer, model, tokenizer = _trainer(job, settings, texts)
+    history = trainer.run()
+    folder = job.out.parent / "policy"
+    save_policy(model, tokenizer, folder)
+    log = job.out.parent / "training_log.parquet"
+    write_table(log, TRAINING_LOG, log_rows(history), job.lineage())
+    job.finish(
+        KIND,
+        folder_digest(folder),
+        [log],
+        counters={"tokens": token_count(history)},
+        facts=inside_run(folder, job.run_folder),
+    )
+
+
+def _trainer(job: Job, settings: BaseModelSettings, texts: list[str]) -> tuple[Any, Any, Any]:
+    import numpy as np
+
+    from stages.learning import from_settings
+    from stages.learning.checkpoints import Checkpoints
+    from stages.learning.draws import Draws
+    from stages.learning.examples import Example
+    from stages.learning.sft import SftUpdater
+    from stages.learning.trainer import Trainer, TrainSettings
+    from stages.models.device import pick_device, pick_precision
+    from stages.models.fresh import fresh_policy
+    from stages.tasks.tokenizer import train_tokenizer
+    from stages.text.conditioning import plain_ids
+
+    device = pick_device()
+    tokenizer = train_tokenizer(texts, settings.vocabulary)
+    seed = seed_from(job.recipe.seed, "base_model") % 2**63
+    model = fresh_policy(settings.architecture, dict(settings.config), tokenizer, seed % 2**31)
+    end = tokenizer.eos_token_id
+    examples = {}
+    for index, text in enumerate(texts):
+        ids = plain_ids(tokenizer, text)
+        response = (*ids, end) if len(ids) < settings.max_tokens else ids[: settings.max_tokens]
+        examples[str(index)] = Example(str(index), (end,), response, (end,))
+
+    def order(number: int) -> list[str]:
+        shuffled = np.random.default_rng([seed, number]).permutation(len(texts))
+        return [str(index) for index in shuffled]
+
+    trainer = Trainer(
+        SftUpdater(
+            model,
+            from_settings.layout(None, device),
+            pick_precision(job.settings["precision"], device),
+        ),
+        examples,
+        Draws(order, settings.batch_size),
+        from_settings.schedule(settings.optimizer, settings.steps),
+        from_settings.adam(settings.optimizer),
+        TrainSettings(
+            settings.steps, seed, settings.optimizer.clip_grad, settings.checkpoint_every
+        ),
+        checkpoints=Checkpoints(job.work / "checkpoints", job.key),
+        should_stop=stop_requested,
+    )
+    return trainer, model, tokenizer
+
+
+if __name__ == "__main__":
+    main("train_base_model", train_base_model)

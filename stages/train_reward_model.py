@@ -1,0 +1,126 @@
+"""Train a scorer on ratings, and measure it on ratings that it has not seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stages.artifacts.manifest import table_files
+from stages.artifacts.schemas import RATINGS
+from stages.contract.chunks import rows_of
+from stages.contract.job import Job, stage_job
+from stages.contract.options import Out, RecipeFile, main
+from stages.contract.policies import policy_folder, read_policy
+from stages.runtime.errors import UserError
+from stages.runtime.hashing import folder_digest, seed_from
+from stages.settings.models import RegressionScorer
+from stages.settings.strict import parse
+
+KIND = "reward_model"
+
+
+def train_reward_model(
+    recipe: RecipeFile,
+    name: Annotated[str, typer.Option(help="reward model of the recipe")],
+    ratings: Annotated[Path, typer.Option(help="manifest of the ratings")],
+    out: Out,
+    policy: Annotated[
+        Path | None, typer.Option(help="manifest of the base policy, where the model starts")
+    ] = None,
+) -> None:
+    """Train one reward model of the recipe."""
+    inputs = {"ratings": ratings} | ({"policy": policy} if policy else {})
+    with stage_job("train_reward_model", recipe, out, inputs, name=name) as job:
+        if not job.done:
+            _train(job, ratings, policy)
+
+
+def _train(job: Job, ratings: Path, policy: Path | None) -> None:
+    settings = parse(RegressionScorer, job.settings["reward_model"], "reward_model")
+    columns = ["prompt", "response", "value", "held_out"]
+    rows = list(rows_of(table_files(ratings, RATINGS), RATINGS, columns))
+    learn = [row for row in rows if not row["held_out"]]
+    if not learn:
+        raise UserError("no ratings to learn from", ratings, "look at the task's data")
+    folder = job.out.parent / "model"
+    seed = seed_from(job.recipe.seed, "reward_model", settings.attribute) % 2**31
+    counters = {"ratings": len(learn)}
+    if settings.features == "ngrams":
+        _fit_ngrams(settings, learn, folder, seed)
+    else:
+        counters["tokens"] = _fit_transformer(job, settings, learn, folder, seed, policy)
+    metrics = _measure(settings, folder, [row for row in rows if row["held_out"]])
+    digest = folder_digest(folder)
+    job.finish(KIND, digest, [], counters=counters, facts={"metrics": metrics})
+
+
+def _fit_ngrams(
+    settings: RegressionScorer, rows: list[dict[str, Any]], folder: Path, seed: int
+) -> None:
+    from stages.rewards.ngrams import NgramSettings, fit_ngrams, write_ngrams
+    from stages.rewards.regression import Description, save_regression
+
+    options = parse(NgramSettings, settings.options, "options")
+    model = fit_ngrams(_texts(settings, rows), [row["value"] for row in rows], options, seed)
+    description = Description(settings.attribute, "ngrams", settings.prompt)
+    save_regression(description, lambda place: write_ngrams(model, place), folder)
+
+
+def _fit_transformer(
+    job: Job,
+    settings: RegressionScorer,
+    rows: list[dict[str, Any]],
+    folder: Path,
+    seed: int,
+    policy: Path | None,
+) -> int:
+    from stages.rewards.regression import Description, save_regression
+    from stages.rewards.transformer_regression import write_transformer
+    from stages.updating.regression import train_regression
+
+    base = policy_folder(read_policy(policy), job.run_folder) if policy else settings.base
+    values = [row["value"] for row in rows]
+    model, tokenizer, tokens = train_regression(
+        job, settings, base, _texts(settings, rows), values, seed
+    )
+    description = Description(settings.attribute, "transformer", settings.prompt)
+    save_regression(description, lambda place: write_transformer(model, tokenizer, place), folder)
+    return tokens
+
+
+def _measure(
+    settings: RegressionScorer, folder: Path, rows: list[dict[str, Any]]
+) -> dict[str, float]:
+    """Spearman, AUC at 0.5 and error on held-out ratings, of the scorer as it was saved."""
+    import numpy as np
+
+    from stages.metrics.ranking import auc, spearman
+    from stages.rewards.build import load_regression
+    from stages.rewards.protocol import Scorable
+
+    if not rows:
+        return {}
+    scorer = load_regression(folder, settings.batch_tokens)
+    asked = [Scorable(str(i), row["prompt"], row["response"]) for i, row in enumerate(rows)]
+    found = [score.value for score in scorer.score(asked)]
+    pairs = [(v, row["value"]) for v, row in zip(found, rows, strict=True) if v is not None]
+    scores, truth = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
+    metrics = {
+        "spearman": spearman(scores, truth),
+        "auc": auc(scores, truth >= 0.5),
+        "rmse": float(np.sqrt(np.mean((scores - truth) ** 2))) if len(scores) else float("nan"),
+    }
+    return {"texts": len(pairs)} | {k: v for k, v in metrics.items() if np.isfinite(v)}
+
+
+def _texts(settings: RegressionScorer, rows: list[dict[str, Any]]) -> list[str]:
+    from stages.rewards.protocol import Scorable
+    from stages.rewards.texts import text_of
+
+    return [text_of(Scorable("", r["prompt"], r["response"]), settings.prompt) for r in rows]
+
+
+if __name__ == "__main__":
+    main("train_reward_model", train_reward_model)

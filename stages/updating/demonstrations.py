@@ -1,0 +1,32 @@
+"""From demonstrations to training examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from stages.artifacts.manifest import table_files
+from stages.artifacts.schemas import DEMONSTRATIONS
+from stages.contract.chunks import rows_of
+from stages.feedback import draw
+from stages.learning.examples import Example
+from stages.settings.phases import SftUpdate
+from stages.text.conditioning import QueryEncoder, plain_ids
+
+
+def demonstration_examples(
+    path: Path, encoder: QueryEncoder, tokenizer: Any, settings: SftUpdate, seed: int, number: int
+) -> tuple[dict[str, Example], list[str]]:
+    """An example for each demonstration, ended by the end token, and the order of all steps."""
+    examples: dict[str, Example] = {}
+    columns = ["demonstration_id", "prompt", "response"]
+    for row in rows_of(table_files(path, DEMONSTRATIONS), DEMONSTRATIONS, columns):
+        name = row["demonstration_id"]
+        query = encoder.query_ids(row["prompt"])
+        response = (*plain_ids(tokenizer, row["response"]), tokenizer.eos_token_id)
+        examples[name] = Example(name, query, response, query)
+    names = list(examples)
+    order = draw.shuffled(
+        len(names), settings.steps, settings.batch_size, seed, number, drop_last=False
+    )
+    return examples, [names[index] for index in order.ravel()]
