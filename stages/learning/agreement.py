@@ -101,8 +101,8 @@ def diagnose(mean: float, first: float, tempered: dict[float, float]) -> str:
     best = min(tempered, key=lambda t: tempered[t])
     if tempered[best] < 0.1 * mean:
         return f"they agree at temperature {best}: the stored values are not raw"
-    if first > 3.0 * mean:
-        return "the first token is off most: another template, tag or special token in the query"
+    if first > 1.25 * mean:
+        return "first tokens are off most: another template, tag or special token in the query"
     return "all tokens are off: other weights, or padding or positions handled differently"
 
 

@@ -58,7 +58,6 @@ def add_lora(
         lora_dropout=settings.dropout,
         target_modules=list(settings.targets) or "all-linear",
         trainable_token_indices=list(new_tokens) or None,
-        base_model_name_or_path=str(base),
         task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=[]):
