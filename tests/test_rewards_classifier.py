@@ -10,6 +10,8 @@ from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
     BertForSequenceClassification,
+    CTRLConfig,
+    CTRLForSequenceClassification,
     GPT2ForSequenceClassification,
     LlamaForSequenceClassification,
     PreTrainedModel,
@@ -227,3 +229,13 @@ def test_batches_hold_every_row_once_within_the_budget() -> None:
     assert len(token_batches([4] * 6, 12)) == 2
     with pytest.raises(UserError):
         token_batches([1], 0)
+
+
+def test_a_classifier_that_looks_for_pad_tokens_is_refused(tmp_path: Path) -> None:
+    config = CTRLConfig(
+        vocab_size=VOCAB, n_positions=32, n_embd=16, dff=16, n_layer=1, n_head=2, pad_token_id=PAD
+    )
+    CTRLForSequenceClassification(config).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="pad token"):
+        load_classifier(tmp_path, "toxicity", 0)
