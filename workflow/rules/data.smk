@@ -8,10 +8,12 @@ rule prepare_prompts:
         plan.path("logs/prepare_prompts/{table}.log"),
     benchmark:
         plan.path("benchmarks/prepare_prompts/{table}.tsv")
+    localrule: True
+    conda:
+        "../../envs/cpu.yaml"
     params:
         settings=lambda wc: plan.settings_hash("prepare_prompts", name=wc.table),
         recipe=plan.path("recipe.yaml"),
-    localrule: True
     shell:
         "python -m stages.prepare_prompts --recipe {params.recipe} --table {wildcards.table}"
         " --out {output} > {log} 2>&1"

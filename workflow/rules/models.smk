@@ -11,12 +11,14 @@ if plan.recipe.policy.init == "from_scratch":
             plan.path("logs/train_base_model/base.log"),
         benchmark:
             plan.path("benchmarks/train_base_model/base.tsv")
-        params:
-            settings=plan.settings_hash("train_base_model"),
-            recipe=plan.path("recipe.yaml"),
+        conda:
+            "../../envs/cpu.yaml"
         resources:
             mem_mb=lambda wc, attempt: 3000 * attempt,
             runtime=lambda wc, attempt: 60 * attempt,
+        params:
+            settings=plan.settings_hash("train_base_model"),
+            recipe=plan.path("recipe.yaml"),
         shell:
             "python -m stages.train_base_model --recipe {params.recipe} --texts {input.texts}"
             " --out {output} > {log} 2>&1"
@@ -30,10 +32,12 @@ else:
             plan.path("logs/adopt_policy/base.log"),
         benchmark:
             plan.path("benchmarks/adopt_policy/base.tsv")
+        localrule: True
+        conda:
+            "../../envs/cpu.yaml"
         params:
             settings=plan.settings_hash("adopt_policy"),
             recipe=plan.path("recipe.yaml"),
-        localrule: True
         shell:
             "python -m stages.adopt_policy --recipe {params.recipe} --out {output} > {log} 2>&1"
 
@@ -47,13 +51,17 @@ rule train_reward_model:
         plan.path("logs/train_reward_model/{name}.log"),
     benchmark:
         plan.path("benchmarks/train_reward_model/{name}.tsv")
-    params:
-        settings=lambda wc: plan.settings_hash("train_reward_model", name=wc.name),
-        recipe=plan.path("recipe.yaml"),
-        policy=lambda wc, input: f"--policy {input.policy}" if "policy" in input.keys() else "",
+    conda:
+        "../../envs/cpu.yaml"
     resources:
         mem_mb=lambda wc, attempt: 3000 * attempt,
         runtime=lambda wc, attempt: 60 * attempt,
+    params:
+        settings=lambda wc: plan.settings_hash("train_reward_model", name=wc.name),
+        recipe=plan.path("recipe.yaml"),
+        policy=lambda wc, input: (
+            f"--policy {input.policy}" if "policy" in input.keys() else ""
+        ),
     shell:
         "python -m stages.train_reward_model --recipe {params.recipe} --name {wildcards.name}"
         " --ratings {input.ratings} {params.policy} --out {output} > {log} 2>&1"

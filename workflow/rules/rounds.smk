@@ -10,10 +10,12 @@ rule advance:
         plan.path("phases/{phase}/r{round}/policy_in.json"),
     log:
         plan.path("logs/advance/{phase}-r{round}.log"),
+    localrule: True
+    conda:
+        "../../envs/cpu.yaml"
     params:
         stop_when=lambda wc: plan.recipe.stop_when,
         recipe=plan.path("recipe.yaml"),
-    localrule: True
     shell:
         "python -m workflow.advance --recipe {params.recipe} --round {wildcards.round}"
         " --policy {input.policy} --out {output} {input.evidence} > {log} 2>&1"
@@ -29,12 +31,14 @@ rule sample:
         plan.path("logs/sample/{phase}-r{round}-{shard}-of-{shards}.log"),
     benchmark:
         plan.path("benchmarks/sample/{phase}-r{round}-{shard}-of-{shards}.tsv")
-    params:
-        settings=lambda wc: plan.settings_hash("sample", wc.phase),
-        recipe=plan.path("recipe.yaml"),
+    conda:
+        "../../envs/cpu.yaml"
     resources:
         mem_mb=lambda wc, attempt: 3000 * attempt,
         runtime=lambda wc, attempt: 60 * attempt,
+    params:
+        settings=lambda wc: plan.settings_hash("sample", wc.phase),
+        recipe=plan.path("recipe.yaml"),
     shell:
         "python -m stages.sample --recipe {params.recipe} --phase {wildcards.phase}"
         " --round {wildcards.round} --shard {wildcards.shard} --shards {wildcards.shards}"
@@ -43,7 +47,9 @@ rule sample:
 
 rule score:
     input:
-        samples=plan.path("phases/{phase}/r{round}/samples/part-{shard}-of-{shards}.json"),
+        samples=plan.path(
+            "phases/{phase}/r{round}/samples/part-{shard}-of-{shards}.json"
+        ),
         prompts=plan.prompts("train"),
         models=lambda wc: plan.scorers(wc.phase),
     output:
@@ -52,13 +58,15 @@ rule score:
         plan.path("logs/score/{phase}-r{round}-{shard}-of-{shards}.log"),
     benchmark:
         plan.path("benchmarks/score/{phase}-r{round}-{shard}-of-{shards}.tsv")
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=lambda wc, attempt: 3000 * attempt,
+        runtime=lambda wc, attempt: 60 * attempt,
     params:
         settings=lambda wc: plan.settings_hash("score", wc.phase),
         recipe=plan.path("recipe.yaml"),
         models=lambda wc, input: " ".join(f"--model {m}" for m in input.models),
-    resources:
-        mem_mb=lambda wc, attempt: 3000 * attempt,
-        runtime=lambda wc, attempt: 60 * attempt,
     shell:
         "python -m stages.score --recipe {params.recipe} --phase {wildcards.phase}"
         " --round {wildcards.round} --samples {input.samples} --prompts {input.prompts}"
@@ -71,11 +79,13 @@ rule join:
         lambda wc: plan.parts(wc.phase, int(wc.round), wc.sharded),
     output:
         plan.path("phases/{phase}/r{round}/{sharded}.json"),
-    wildcard_constraints:
-        sharded="samples|scores",
     log:
         plan.path("logs/join/{phase}-r{round}-{sharded}.log"),
+    wildcard_constraints:
+        sharded="samples|scores",
     localrule: True
+    conda:
+        "../../envs/cpu.yaml"
     shell:
         "python -m workflow.join --out {output} {input} > {log} 2>&1"
 
@@ -90,12 +100,16 @@ rule tag:
         plan.path("logs/tag/{phase}-r{round}.log"),
     benchmark:
         plan.path("benchmarks/tag/{phase}-r{round}.tsv")
+    localrule: True
+    conda:
+        "../../envs/cpu.yaml"
     params:
         settings=lambda wc: plan.settings_hash("tag", wc.phase),
         recipe=plan.path("recipe.yaml"),
-        samples=lambda wc, input: " ".join(f"--samples {path}" for path in input.samples),
+        samples=lambda wc, input: " ".join(
+            f"--samples {path}" for path in input.samples
+        ),
         scores=lambda wc, input: " ".join(f"--scores {path}" for path in input.scores),
-    localrule: True
     shell:
         "python -m stages.tag --recipe {params.recipe} --phase {wildcards.phase}"
         " --round {wildcards.round} --policy {input.policy} {params.samples} {params.scores}"
@@ -111,13 +125,15 @@ rule update_policy:
         plan.path("logs/update_policy/{phase}-r{round}.log"),
     benchmark:
         plan.path("benchmarks/update_policy/{phase}-r{round}.tsv")
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=lambda wc, attempt: 4000 * attempt,
+        runtime=lambda wc, attempt: 120 * attempt,
     params:
         settings=lambda wc: plan.settings_hash("update_policy", wc.phase),
         recipe=plan.path("recipe.yaml"),
         learn_from=lambda wc, input: plan.learning_options(wc.phase, input),
-    resources:
-        mem_mb=lambda wc, attempt: 4000 * attempt,
-        runtime=lambda wc, attempt: 120 * attempt,
     shell:
         "python -m stages.update_policy --recipe {params.recipe} --phase {wildcards.phase}"
         " --round {wildcards.round} --policy {input.policy} --reference {input.reference}"
@@ -138,13 +154,15 @@ rule evaluate:
         plan.path("logs/evaluate/{phase}-r{evaluated}.log"),
     benchmark:
         plan.path("benchmarks/evaluate/{phase}-r{evaluated}.tsv")
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=lambda wc, attempt: 3000 * attempt,
+        runtime=lambda wc, attempt: 60 * attempt,
     params:
         settings=lambda wc: plan.settings_hash("evaluate", wc.phase),
         recipe=plan.path("recipe.yaml"),
         models=lambda wc, input: " ".join(f"--model {m}" for m in input.models),
-    resources:
-        mem_mb=lambda wc, attempt: 3000 * attempt,
-        runtime=lambda wc, attempt: 60 * attempt,
     shell:
         "python -m stages.evaluate --recipe {params.recipe} --phase {wildcards.phase}"
         " --round {wildcards.evaluated} --policy {input.policy} --base {input.base}"
