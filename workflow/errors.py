@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
 from stages.runtime.errors import EXIT_USER, UserError
+from stages.runtime.process import INVOCATION
 from workflow.planner import Plan, load_plan
 
 
@@ -16,7 +18,11 @@ def plan_or_exit(config: Mapping[str, Any]) -> Plan:
 
     ``os._exit`` because Snakemake wraps every exception of a Snakefile, ``SystemExit`` included,
     in a report of several lines. Nothing has been started or locked at this point.
+
+    Jobs inherit the name of this run of Snakemake, so that a retry knows the failure of its own
+    run from one that a person has mended since.
     """
+    os.environ.setdefault(INVOCATION, uuid.uuid4().hex)
     try:
         return load_plan(config)
     except UserError as error:

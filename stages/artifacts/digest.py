@@ -7,6 +7,7 @@ edits by hand; it is no defence against someone who forges one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,8 @@ Words = np.ndarray
 _LANES = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
 ROWS_AT_ONCE = 16_384
 """Rows mixed at a time: the working memory stays in the cache."""
+BYTES_AT_ONCE = 4 << 20
+"""Bytes of a batch mixed at a time, unless one row alone has more."""
 _NULL = np.uint64(0x7FB5D329728EA185)
 
 
@@ -52,8 +55,19 @@ def table_digest(table: pa.Table, leave_out: frozenset[str] = frozenset()) -> Co
     """Digest of the rows of a table, over all columns but ``leave_out``."""
     total = ContentDigest()
     for batch in table.to_batches(max_chunksize=ROWS_AT_ONCE):
-        total = total + _batch_digest(batch, leave_out)
+        for piece in _small(batch):
+            total = total + _batch_digest(piece, leave_out)
     return total
+
+
+def _small(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Halve a batch of long texts: mixing needs about 25 bytes of memory for each byte."""
+    if batch.num_rows > 1 and batch.nbytes > BYTES_AT_ONCE:
+        half = batch.num_rows // 2
+        yield from _small(batch.slice(0, half))
+        yield from _small(batch.slice(half))
+    elif batch.num_rows:
+        yield batch
 
 
 def _batch_digest(batch: pa.RecordBatch, leave_out: frozenset[str]) -> ContentDigest:
@@ -72,13 +86,12 @@ def _column_words(column: pa.Array) -> Words:
     if pa.types.is_dictionary(kind):
         return _column_words(column.dictionary_decode())
     if pa.types.is_list(kind):
-        return _list_words(column)
-    if pa.types.is_struct(kind):
+        words = _list_words(column)
+    elif pa.types.is_struct(kind):
         words = np.zeros(len(column), dtype=np.uint64)
         for index in range(kind.num_fields):
             words = _mix(words ^ _column_words(column.field(index)))
-        return words
-    if pa.types.is_string(kind):
+    elif pa.types.is_string(kind):
         words = _string_words(column)
     elif pa.types.is_boolean(kind):
         words = np.asarray(column.fill_null(False)).astype(np.uint64)
@@ -115,7 +128,7 @@ def _list_words(column: pa.Array) -> Words:
     values = _column_words(column.flatten())
     place = np.arange(len(values), dtype=np.int64) - np.repeat(starts, lengths)
     mixed = _mix(values ^ _mix(place.astype(np.uint64) + np.uint64(1)))
-    return _mix(_sums(mixed, starts, lengths) + lengths.astype(np.uint64) * _LANES[1])
+    return _sums(mixed, starts, lengths) + lengths.astype(np.uint64) * _LANES[1]
 
 
 def _sums(values: Words, starts: np.ndarray, lengths: np.ndarray) -> Words:

@@ -77,7 +77,7 @@ def read_manifest(path: Path, kind: str | None = None) -> Manifest:
             facts=value["facts"],
             stopped=value["stopped"],
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"a damaged manifest ({error})", path, again) from None
 
 

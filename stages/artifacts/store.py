@@ -47,6 +47,7 @@ class TableWriter:
             compression="zstd",
             compression_level=1,
             use_dictionary=_repeating(kind),
+            write_page_checksum=True,
         )
 
     def write(self, rows: pa.Table | Sequence[Mapping[str, Any]]) -> None:
@@ -103,18 +104,32 @@ def as_table(
 ) -> pa.Table:
     """Rows as an Arrow table of exactly the kind's schema."""
     if not isinstance(rows, pa.Table):
-        rows = pa.Table.from_pylist(list(rows), schema=kind.schema)
+        rows = _from_mappings(rows, kind, where)
     if rows.schema.names != kind.schema.names:
         raise UserError(
             f"a {kind.name} table needs the columns {', '.join(kind.schema.names)}; "
             f"got {', '.join(rows.schema.names)}",
             where,
         )
-    table = rows.cast(kind.schema)
-    for column, declared in zip(table.columns, kind.schema, strict=True):
+    for column, declared in zip(rows.columns, kind.schema, strict=True):
         if column.null_count and not declared.nullable:
             raise UserError(f"column {declared.name} of a {kind.name} table may not be null", where)
-    return table
+    return rows.cast(kind.schema)
+
+
+def _from_mappings(rows: Sequence[Mapping[str, Any]], kind: TableKind, where: Path) -> pa.Table:
+    """Rows given as mappings; a key that is no column is an error, not left out."""
+    known = set(kind.schema.names)
+    for row in rows:
+        if not row.keys() <= known:
+            strange = ", ".join(sorted(row.keys() - known))
+            raise UserError(f"a {kind.name} table has no column {strange}", where)
+    try:
+        return pa.Table.from_pylist(list(rows), schema=kind.schema)
+    except UnicodeEncodeError:
+        raise UserError(
+            f"a text of a {kind.name} table is not valid Unicode", where, "mend the source"
+        ) from None
 
 
 class TableReader:
@@ -126,7 +141,7 @@ class TableReader:
         metadata = footer.schema_arrow.metadata or {}
         self.kind = _checked_kind(path, metadata, kind)
         self.rows = footer.metadata.num_rows
-        self.lineage = Lineage.from_json(json.loads(metadata[LINEAGE]))
+        self.lineage = _lineage(path, metadata[LINEAGE], self.kind)
         _check_columns(path, footer.schema_arrow, self.kind)
         self._file = footer
 
@@ -177,7 +192,7 @@ def _open(path: Path, kind: TableKind | None) -> pq.ParquetFile:
         made_by = f"the step that makes it is {kind.made_by}" if kind else "check the path"
         raise UserError("table not found", path, made_by)
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, kind, error) from None
 
@@ -191,9 +206,7 @@ def _damaged(path: Path, kind: TableKind | None, error: Exception) -> UserError:
     )
 
 
-def _checked_kind(
-    path: Path, metadata: dict[bytes, bytes], wanted: TableKind | None
-) -> TableKind:
+def _checked_kind(path: Path, metadata: dict[bytes, bytes], wanted: TableKind | None) -> TableKind:
     name = metadata.get(KIND, b"").decode()
     again = f"remove it and run again; {wanted.made_by} makes it" if wanted else "choose another"
     if not name or LINEAGE not in metadata:
@@ -203,7 +216,7 @@ def _checked_kind(
     if wanted is not None and name != wanted.name:
         raise UserError(f"a {name} table where a {wanted.name} table is needed", path, again)
     kind = KINDS[name]
-    version = int(metadata.get(VERSION, b"0"))
+    version = _version(metadata)
     if version != kind.version:
         age = "newer" if version > kind.version else "older"
         raise UserError(
@@ -213,6 +226,19 @@ def _checked_kind(
             "use the Rondo that wrote it" if age == "newer" else again,
         )
     return kind
+
+
+def _version(metadata: dict[bytes, bytes]) -> int:
+    """The schema version in a footer; one that is no number counts as older than all."""
+    text = metadata.get(VERSION, b"")
+    return int(text) if text.isdigit() else 0
+
+
+def _lineage(path: Path, text: bytes, kind: TableKind) -> Lineage:
+    try:
+        return Lineage.from_json(json.loads(text))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _damaged(path, kind, error) from None
 
 
 def _check_columns(path: Path, schema: pa.Schema, kind: TableKind) -> None:

@@ -23,6 +23,7 @@ from stages.runtime.atomic import read_json, write_json, write_text
 from stages.runtime.errors import UserError
 from stages.runtime.events import event
 from stages.runtime.hashing import settings_hash
+from stages.runtime.process import INVOCATION
 from stages.settings.recipe import Recipe, load_recipe
 from stages.settings.subsets import STAGE_VERSIONS, stage_settings
 
@@ -130,6 +131,7 @@ def stage_job(
             job.done = _stands(job)
             if not job.done:
                 _prepare_work(job)
+                _forget_older(job)
                 event("started", out=str(out), key=key)
             yield job
         except UserError as error:
@@ -172,6 +174,20 @@ def _prepare_work(job: Job) -> None:
     write_text(marker, job.key)
 
 
+def _forget_older(job: Job) -> None:
+    """Remove the manifest of an older result, and half files of processes that were killed.
+
+    From here on the files beside the manifest change, and it would vouch for what is not there.
+    Only the holder of the lock writes these names.
+    """
+    job.out.unlink(missing_ok=True)
+    for half in job.out.parent.glob(f".{job.out.stem}.*.tmp"):
+        if half.is_dir():
+            shutil.rmtree(half)
+        else:
+            half.unlink()
+
+
 def _fingerprints(inputs: Inputs) -> list[list[str]]:
     """Content of the input files as they are now, also of damaged or missing ones."""
     found = []
@@ -209,8 +225,8 @@ def _record_failure(record: Path, key: str, error: UserError) -> None:
 
 
 def _invocation() -> str:
-    """The Snakemake run that started this process, as the rules' environment names it."""
-    return os.environ.get("RONDO_INVOCATION", f"by-hand-{os.getpid()}")
+    """The Snakemake run that started this process; each process started by hand is its own."""
+    return os.environ.get(INVOCATION, f"by-hand-{os.getpid()}")
 
 
 def _flat(out: Path, run_folder: Path) -> str:

@@ -91,7 +91,7 @@ def read_json(path: Path, what: str = "file") -> Any:
 def explain_os_error(error: OSError) -> str | None:
     """One line for the failures of a disk that a user can mend, None for any other error."""
     where = f" ({error.filename})" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"no space left on the disk{where}: free some and run again, finished work is kept"
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return f"cannot write here{where}: make the results folder writable or choose another"

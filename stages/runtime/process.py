@@ -11,6 +11,9 @@ from stages.runtime import events, signals
 from stages.runtime.atomic import explain_os_error
 from stages.runtime.errors import EXIT_FAILURE, EXIT_PREEMPTED, EXIT_USER, Preempted, UserError
 
+INVOCATION = "RONDO_INVOCATION"
+"""Environment variable that names the Snakemake run to which a process belongs."""
+
 OFFLINE = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",

@@ -1,0 +1,25 @@
+"""What all tests share: no network, no timed property tests, the goldens' place."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# A property is true or false, however busy the machine is.
+settings.register_profile("rondo", deadline=None, max_examples=60)
+settings.load_profile("rondo")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with goldens and real data, which stands outside the repository."""
+    place = os.environ.get("RONDO_SHARED")
+    if not place:
+        pytest.skip("RONDO_SHARED is not set: goldens and real data are not here")
+    return Path(place)
