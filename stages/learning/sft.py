@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,12 @@ from stages.learning.losses import automatic_chunk, chunked_sums, token_nll
 from stages.learning.updater import LossSums, StepSums
 from stages.models.forward import TokenBatch, bare, head_logits, response_hidden
 from stages.models.precision import Precision, autocast
+
+
+class NllSum(NamedTuple):
+    """Sum over tokens, with gradient."""
+
+    nll: Tensor
 
 
 class SftUpdater:
@@ -39,9 +45,9 @@ class SftUpdater:
         """NLL summed over response tokens."""
         batch = batch.to(device)
 
-        def part(hidden: Tensor, targets: Tensor) -> tuple[Tensor]:
+        def part(hidden: Tensor, targets: Tensor) -> NllSum:
             log_probs = head_logits(self.model, hidden).log_softmax(dim=1)
-            return (token_nll(log_probs, targets).sum(),)
+            return NllSum(token_nll(log_probs, targets).sum())
 
         with autocast(self.precision, device):
             hidden = response_hidden(self.model, batch)
