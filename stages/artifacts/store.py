@@ -8,7 +8,6 @@ version or of damaged bytes with one line that says how to make it again.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -71,7 +70,7 @@ class TableWriter:
             self._writer.close()
             if kind is None:
                 sync(self._scratch)
-                os.replace(self._scratch, self.path)
+                self._scratch.replace(self.path)
                 sync(self.path.parent)
         finally:
             self._scratch.unlink(missing_ok=True)

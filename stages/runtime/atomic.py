@@ -27,7 +27,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield scratch
         sync(scratch)
-        os.replace(scratch, path)
+        scratch.replace(path)
         sync(path.parent)
     except BaseException:
         scratch.unlink(missing_ok=True)
@@ -48,7 +48,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         sync(scratch)
         if path.exists():
             shutil.rmtree(path)
-        os.replace(scratch, path)
+        scratch.replace(path)
         sync(path.parent)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -29,7 +29,7 @@ class UserError(Exception):
         return f"{self.what}{place}{mend}"
 
 
-class Preempted(Exception):
+class Preempted(Exception):  # noqa: N818 - no error: the work is saved
     """The process was asked to stop, has saved its work, and leaves with exit code 75."""
 
 
