@@ -1,0 +1,64 @@
+"""Counts over large tables, a batch at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stages.artifacts.manifest import table_readers
+from stages.artifacts.schemas import POOL, SAMPLES, SCORES
+from stages.artifacts.store import TableReader
+from stages.reporting.run_data import Quality
+
+QUANTILES = 10
+"""Most quantiles that a pool can have."""
+
+
+def answer_quality(samples: Path, scores: Path) -> Quality:
+    """Shares of answers cut off before their end, and of missing scores by scorer."""
+    answers = unfinished = 0
+    for batch in TableReader(samples, SAMPLES).batches(["finish_reason"]):
+        answers += batch.num_rows
+        unfinished += pc.sum(pc.not_equal(batch.column(0), "stop")).as_py() or 0
+    rows: Counter[str] = Counter()
+    missing: Counter[str] = Counter()
+    for batch in TableReader(scores, SCORES).batches(["scorer", "value"]):
+        rows.update(_counted(batch.column(0)))
+        missing.update(_counted(batch.column(0).filter(batch.column(1).is_null())))
+    unscored = {name: missing[name] / count for name, count in sorted(rows.items())}
+    return Quality(answers, unfinished / answers if answers else 0.0, unscored)
+
+
+def _counted(column: pa.Array) -> dict[str, int]:
+    return {item["values"]: item["counts"] for item in pc.value_counts(column).to_pylist()}
+
+
+def pool_counts(pool: Path) -> tuple[dict[int, int], dict[int, tuple[int, ...]]]:
+    """Rows of a pool by round of birth; and of those, how many in each quantile, best first.
+
+    Quantiles are of the first attribute; a row that does not mention it is in no quantile.
+    """
+    rows: Counter[int] = Counter()
+    cells: Counter[int] = Counter()
+    for reader in table_readers(pool, POOL):
+        for batch in reader.batches(["round", "quantiles"]):
+            born = np.asarray(batch.column(0)).astype(np.int64)
+            rows.update(_tally(born))
+            quantile = np.asarray(pc.list_element(batch.column(1), 0)).astype(np.int64)
+            known = quantile >= 0
+            cells.update(_tally(born[known] * QUANTILES + quantile[known]))
+    count = max((cell % QUANTILES for cell in cells), default=-1) + 1
+    shares = {
+        born: tuple(cells[born * QUANTILES + quantile] for quantile in range(count))
+        for born in sorted(rows)
+    }
+    return dict(sorted(rows.items())), shares
+
+
+def _tally(values: np.ndarray) -> dict[int, int]:
+    found, counts = np.unique(values, return_counts=True)
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))

@@ -1,0 +1,179 @@
+"""What the report knows of a run: plain values, read once, then only looked at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from stages.artifacts.lineage import Lineage
+from stages.settings.recipe import Recipe
+
+Item = TypeVar("Item")
+SCORER = ".scorer"
+"""Ending of a metric that the run's own scorer measured, not the judge."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A value with its 95 % interval over ``n`` prompts; an end is None where there is none."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def sure(self) -> tuple[float, float]:
+        """The interval; the value itself where there is none."""
+        low = self.value if self.low is None else self.low
+        high = self.value if self.high is None else self.high
+        return low, high
+
+    def overlaps(self, other: Metric) -> bool:
+        """Whether the two intervals meet."""
+        (low, high), (other_low, other_high) = self.sure, other.sure
+        return low <= other_high and other_low <= high
+
+
+@dataclass(frozen=True)
+class Made:
+    """An artifact: where it is, what it is, what it was made from."""
+
+    name: str
+    path: Path
+    kind: str
+    digest: str
+    rows: int
+    counters: Mapping[str, int]
+    lineage: Lineage
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One quantile of one attribute in a pool."""
+
+    attribute: str
+    quantile: int
+    count: int
+    low: float | None
+    high: float | None
+    mean: float | None
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What one update logged: ``curves[name]`` are (steps, values) of equal length."""
+
+    curves: Mapping[str, tuple[list[int], list[float]]]
+    agreement: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Shares of the evaluation's answers, 0 to 1, over all tags."""
+
+    answers: int
+    unfinished: float
+    unscored: Mapping[str, float]
+    """Share of missing values by scorer."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One evaluated round; 0 is the policy before the phase.
+
+    What a round did not make is None or empty.
+    """
+
+    number: int
+    metrics: Mapping[str, Metric]
+    answers: Path
+    """Table of the evaluation's answers."""
+    judged: Path
+    """Table of their scores."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    quality: Quality | None = None
+    edges: tuple[Edge, ...] = ()
+    pool_rounds: Mapping[int, int] = field(default_factory=dict)
+    """Rows of the pool by the round that sampled them."""
+    pool_shares: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """By round of birth: rows of each quantile of the first attribute, best first."""
+    learning: Learning | None = None
+    scores: Path | None = None
+    """Manifest of the training samples' scores."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase: the rounds that were evaluated, and why there are no more of them."""
+
+    name: str
+    rounds: tuple[Round, ...]
+    stopped: str | None
+    tags: tuple[str, ...]
+    """Words of the tags, best first."""
+    attribute: str
+    better: str
+    judge: str
+    scorers: tuple[str, ...]
+
+    @property
+    def first(self) -> Round:
+        """Round 0."""
+        return self.rounds[0]
+
+    @property
+    def last(self) -> Round:
+        """The last round that did its work."""
+        return self.rounds[-1]
+
+    @property
+    def main(self) -> str:
+        """Name of the metric that the phase is about."""
+        return f"{self.attribute}.mean"
+
+    def series(self, metric: str) -> tuple[list[int], list[Metric]]:
+        """Round numbers and values of one metric, where it was measured."""
+        found = [(r.number, r.metrics[metric]) for r in self.rounds if metric in r.metrics]
+        return [number for number, _ in found], [value for _, value in found]
+
+    def tag_metric(self, index: int) -> str:
+        """Name of the mean of the answers that a tag was asked for."""
+        return f"{self.main}.tag.{index}"
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """Time, tokens and peak memory of all jobs of one stage; None where nothing was measured."""
+
+    jobs: int
+    seconds: float | None
+    tokens: int | None
+    peak_mb: float | None
+
+
+@dataclass(frozen=True)
+class RunData:
+    """A whole run."""
+
+    recipe: Recipe
+    root: Path
+    phases: tuple[Phase, ...]
+    models: Mapping[str, Mapping[str, float]]
+    stages: Mapping[str, StageCost]
+    made: tuple[Made, ...]
+
+
+def finite(value: float | None) -> float | None:
+    """None for what is not a finite number."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """At most ``most`` items, evenly spaced, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]

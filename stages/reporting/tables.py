@@ -1,0 +1,168 @@
+"""The tables of the page: rows of words, nothing to compute in a template."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from stages.reporting.run_data import Made, Metric, Phase, RunData, StageCost, evenly
+from stages.reporting.words import duration, large, memory, number
+from stages.settings.recipe import Recipe
+
+COLUMNS = 6
+"""Most rounds side by side in the table of metrics."""
+CHOSEN_MODEL_METRICS = ("spearman", "auc", "rmse")
+
+
+@dataclass(frozen=True)
+class Number:
+    """A cell: the value and, below it, its interval."""
+
+    value: str
+    interval: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Heads of the columns and rows; the first cell of a row is its name."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+def metrics(phase: Phase) -> Table:
+    """Every metric by round."""
+    rounds = evenly(phase.rounds, COLUMNS)
+    names = sorted({name for r in rounds for name in r.metrics})
+    rows = [(name, *(_cell(r.metrics.get(name)) for r in rounds)) for name in names]
+    return Table(("metric", *(f"round {r.number}" for r in rounds)), tuple(rows))
+
+
+def _cell(metric: Metric | None) -> Number:
+    if metric is None:
+        return Number("", "")
+    if metric.low is None or metric.high is None:
+        return Number(number(metric.value), f"n = {metric.n:,}")
+    return Number(number(metric.value), f"{number(metric.low)} to {number(metric.high)}")
+
+
+def agreement(phase: Phase) -> Table | None:
+    """How well the trainer reproduced the sampler's log-probabilities, by round."""
+    found = [(r.number, r.learning.agreement) for r in phase.rounds if r.learning]
+    rows = [
+        (f"round {n}", _exact(a.get("max_abs")), _exact(a.get("mean_exp")))
+        for n, a in found
+        if a
+    ]
+    heads = ("", "largest difference, nats", "mean exp|difference|")
+    return Table(heads, tuple(rows)) if rows else None
+
+
+def _exact(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}" if value < 0.01 else f"{value:.6f}"
+
+
+def models(run: RunData) -> Table:
+    """Held-out metrics of the trained scorers."""
+    names = {name for found in run.models.values() for name in found}
+    known = [name for name in CHOSEN_MODEL_METRICS if name in names]
+    heads = [*known, *sorted(names - set(known))]
+    rows = [(name, *(number(found.get(h)) for h in heads)) for name, found in run.models.items()]
+    return Table(("scorer", *heads), tuple(rows))
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """One stage in words, and its share of the time in percent."""
+
+    stage: str
+    jobs: str
+    time: str
+    share: int
+    tokens: str
+    speed: str
+    memory: str
+
+
+def costs(run: RunData) -> list[CostRow]:
+    """What each stage took; shares are of the time of all stages."""
+    total = sum(cost.seconds or 0.0 for cost in run.stages.values())
+    return [_cost_row(name, cost, total) for name, cost in run.stages.items()]
+
+
+def _cost_row(name: str, cost: StageCost, total: float) -> CostRow:
+    speed = cost.tokens / cost.seconds if cost.tokens and cost.seconds else None
+    return CostRow(
+        stage=name,
+        jobs=f"{cost.jobs:,}" if cost.jobs else "–",
+        time=duration(cost.seconds),
+        share=round(100 * (cost.seconds or 0.0) / total) if total else 0,
+        tokens=large(cost.tokens),
+        speed=f"{number(speed)}" if speed else "–",
+        memory=memory(cost.peak_mb),
+    )
+
+
+def essentials(recipe: Recipe) -> list[tuple[str, str]]:
+    """The settings that a reader asks for first."""
+    rows = [
+        ("Task", f"{recipe.task}, data from {recipe.data.source}"),
+        ("Policy", recipe.policy.init + (" with LoRA" if recipe.policy.lora else "")),
+    ]
+    for name, phase in recipe.phases.items():
+        rows.append((f"Phase {name}", f"{phase.rounds} × {phase.update.kind}"))
+        if phase.sample:
+            decoding = phase.sample.decoding
+            rows.append(
+                (
+                    "Samples",
+                    f"{phase.sample.n} per prompt, strategy {phase.sample.strategy}, up to "
+                    f"{decoding.max_new_tokens} tokens, temperature {decoding.temperature:g}, "
+                    f"top-k {decoding.top_k or 'off'}, "
+                    f"top-p {'off' if decoding.top_p == 1 else decoding.top_p}",
+                )
+            )
+        if phase.tag:
+            rows.append(
+                (
+                    "Tags",
+                    f"{phase.tag.quantiles} quantiles, {phase.tag.scope}, as {phase.tag.kind} "
+                    f"({phase.tag.vocabulary})",
+                )
+            )
+        update = phase.update
+        learning = f"{update.steps} steps of {update.batch_size}, lr {update.optimizer.lr:g}"
+        if update.kind == "conditional":
+            learning += f", kl {update.kl:g} ({update.kl_direction}), entropy {update.entropy:g}"
+        rows.append(("Update", learning))
+    evaluation = recipe.evaluate
+    rows.append(
+        (
+            "Evaluation",
+            f"{evaluation.split} prompts, {evaluation.n} answers each on the best tag, "
+            f"judge {evaluation.judge}, {evaluation.resamples:,} resamples",
+        )
+    )
+    return rows
+
+
+def origin(run: RunData) -> dict[str, Any]:
+    """How to make the run again, and the digest of everything it made."""
+    recipe = run.recipe
+    newest = run.made[-1].lineage if run.made else None
+    return {
+        "command": f"snakemake --config recipe={recipe.recipe} scale={recipe.scale} "
+        f"seed={recipe.seed}",
+        "code": _versions(run, "code"),
+        "libraries": sorted(newest.libraries.items()) if newest else [],
+        "artifacts": [_artifact(item) for item in run.made],
+    }
+
+
+def _versions(run: RunData, field: str) -> str:
+    return ", ".join(dict.fromkeys(str(getattr(item.lineage, field)) for item in run.made))
+
+
+def _artifact(item: Made) -> tuple[str, str, str, str, str]:
+    rows = f"{item.rows:,}" if item.rows else ""
+    return item.name, item.kind, rows, item.digest, item.lineage.settings_hash
