@@ -7,6 +7,7 @@ null goes back to its default. Lists are replaced whole.
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,30 +49,52 @@ def resolve(config: Mapping[str, Any], root: Path = ROOT) -> Recipe:
     recipe_file = _find(root / "config/recipes", name, "recipe")
     overlay_file = _find(root / "config/scales" / scale, name, f"scale {scale!r} of the recipe")
     value = merged(load_yaml(recipe_file), load_yaml(overlay_file))
-    value = merged(value, overrides(config.get("set")))
+    for change in overrides(config.get("set")):
+        value = merged(value, change)
+    where = f"{recipe_file.relative_to(root)}, {overlay_file.relative_to(root)}"
+    where += ", set" if config.get("set") else ""
+    _refuse_chosen_outside(value, where)
     value["recipe"], value["scale"] = name, scale
     value["seed"] = _whole_number(config.get("seed", 1), "seed")
-    value["run"] = config.get("run") or value.get("run") or f"{name}-{scale}-s{value['seed']}"
+    value["run"] = str(config.get("run") or value.get("run") or f"{name}-{scale}-s{value['seed']}")
     if config.get("shards") is not None:
         value["shards"] = _whole_number(config["shards"], "shards")
-    return parse(Recipe, value, recipe_file.relative_to(root))
+    return parse(Recipe, value, where)
 
 
-def overrides(text: Any) -> dict[str, Any]:
-    """Read ``set``: a mapping, or text like ``data.path=x phases.align.rounds=5``."""
+def _refuse_chosen_outside(value: Mapping[str, Any], where: str) -> None:
+    """The command line chooses these; a value in a file would be overruled unseen."""
+    for key in ("recipe", "scale", "seed"):
+        if key in value:
+            raise UserError(
+                f"{key!r} is not a setting of the recipe", where, f"--config {key}={value[key]}"
+            )
+
+
+def overrides(text: Any) -> list[dict[str, Any]]:
+    """Read ``set``: a mapping, or text like ``data.path=x phases.align.rounds=5``.
+
+    Each piece is an overlay of its own, so that null in it removes a key as in a file.
+
+    A value that holds a blank is quoted as in a shell: ``"data.path='my files'"``.
+    """
     if text is None or text == "":
-        return {}
+        return []
     if isinstance(text, Mapping):
-        return dict(text)
-    result: dict[str, Any] = {}
-    for piece in str(text).split():
+        return [dict(text)]
+    result: list[dict[str, Any]] = []
+    try:
+        pieces = shlex.split(str(text))
+    except ValueError as error:
+        raise UserError(f"cannot read {text!r} ({error})", "set", "close the quotes") from None
+    for piece in pieces:
         key, equals, value = piece.partition("=")
         if not equals or not key:
             raise UserError(f"cannot read {piece!r}", "set", "write key.inner=value")
         nested: Any = parse_yaml(value, "set")
         for part in reversed(key.split(".")):
             nested = {part: nested}
-        result = merged(result, nested)
+        result.append(nested)
     return result
 
 

@@ -20,7 +20,7 @@ class OptimizerSettings(Strict):
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     warmup_steps: int = Field(0, ge=0)
     total_steps: int | None = Field(None, gt=0, description="length of the schedule; null: steps")
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    betas: tuple[Share, Share] = Field((0.9, 0.999), strict=False)
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     clip_grad: float | None = Field(None, gt=0, description="largest gradient norm; null: off")

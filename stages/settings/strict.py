@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -15,7 +16,7 @@ from stages.runtime.errors import UserError
 class Strict(BaseModel):
     """Settings that refuse unknown keys and values of another type."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 Settings = TypeVar("Settings", bound=Strict)
@@ -32,37 +33,74 @@ def parse(model: type[Settings], value: Any, where: str | Path) -> Settings:
 
 
 def _explain(model: type[BaseModel], item: ErrorDetails) -> str:
-    key = ".".join(str(part) for part in item["loc"])
+    place = item["loc"]
+    key, _ = _follow(model, place)
     if item["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{_suggestion(model, item['loc'])}"
+        inside, owner = _follow(model, place[:-1])
+        key = f"{inside}.{place[-1]}".lstrip(".")
+        return f"unknown key {key!r}{_suggestion(str(place[-1]), _fields_of(owner))}"
     if item["type"] == "missing":
         return f"{key!r} is missing"
     got = item.get("input")
     shown = f", got {got!r}" if isinstance(got, str | int | float | bool) else ""
-    return f"{key!r}: {item['msg'].removeprefix('Value error, ')}{shown}"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{key!r}: {message}{shown}" if key else f"{message}{shown}"
 
 
-def _suggestion(model: type[BaseModel], place: tuple[int | str, ...]) -> str:
-    known = _fields_at(model, place[:-1])
-    close = difflib.get_close_matches(str(place[-1]), known, n=1, cutoff=0.5)
+def _suggestion(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     if close:
         return f", did you mean {close[0]!r}?"
-    return f", known here: {', '.join(sorted(known))}" if known else ""
+    return f", known here: {', '.join(known)}" if known else ""
 
 
-def _fields_at(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the settings at a place like ``('phases', 'align', 'update')``."""
-    candidates = [model]
+def _follow(model: type[BaseModel], place: tuple[int | str, ...]) -> tuple[str, Any]:
+    """A place like ``('phases', 'align', 'update', 'sft', 'steps')`` as people write it
+    (``phases.align.update.steps``), and the type that stands there.
+    """
+    shown: list[str] = []
+    here: Any = model
     for part in place:
-        inner: list[type[BaseModel]] = []
-        for candidate in candidates:
-            if part in candidate.model_fields:
-                inner += _models_in(candidate.model_fields[str(part)].annotation)
-        candidates = inner or candidates
-    return sorted({name for candidate in candidates for name in candidate.model_fields})
+        here, written = _inside(here, part)
+        shown += [str(part)] if written else []
+    return ".".join(shown), here
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [found for inner in get_args(annotation) for found in _models_in(inner)]
+def _inside(annotation: Any, part: int | str) -> tuple[Any, bool]:
+    """The type of one part of a value, and whether that part is a key of the file.
+
+    Pydantic also names which of several types it has tried; nobody has written that.
+    """
+    options = _options(annotation)
+    for option in options:
+        if _is_model(option) and part in option.model_fields:
+            return option.model_fields[part].annotation, True
+        if get_origin(option) is dict:
+            return get_args(option)[1], True
+        if get_origin(option) in (list, tuple) and isinstance(part, int):
+            return get_args(option)[0], True
+    for option in options:
+        if _is_model(option):
+            kind = option.model_fields.get("kind")
+            if kind is not None and part in get_args(kind.annotation):
+                return option, False
+        elif getattr(option, "__name__", None) == part:
+            return option, False
+    return None, True
+
+
+def _options(annotation: Any) -> list[Any]:
+    """The types of a union, without what annotates them."""
+    if hasattr(annotation, "__metadata__"):
+        return _options(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [found for inner in get_args(annotation) for found in _options(inner)]
+    return [annotation]
+
+
+def _fields_of(annotation: Any) -> list[str]:
+    return sorted({n for o in _options(annotation) if _is_model(o) for n in o.model_fields})
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

@@ -11,6 +11,10 @@ import yaml
 from stages.runtime.errors import UserError
 
 
+MERGE = "tag:yaml.org,2002:merge"
+"""The key ``<<``, which takes in another mapping."""
+
+
 class _Loader(yaml.SafeLoader):
     """SafeLoader with the numbers of YAML 1.2 and without silent duplicates."""
 
@@ -22,13 +26,20 @@ _Loader.add_implicit_resolver(
 )
 
 
+def _problem(text: str, node: yaml.Node) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, text, node.start_mark)
+
+
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise _problem("a key must be a word", key_node)
+        if key_node.tag == MERGE:
+            continue
         key = loader.construct_object(key_node)
         if key in seen:
-            line = key_node.start_mark.line + 1
-            raise UserError(f"key {key!r} is given twice", f"line {line}", "keep one of them")
+            raise _problem(f"key {key!r} is given twice", key_node)
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
 
@@ -39,7 +50,7 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 def parse_yaml(text: str, where: str | Path) -> Any:
     """Parse YAML text; a syntax error is one line with its place."""
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{where}, line {mark.line + 1}" if mark else str(where)
@@ -56,7 +67,9 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise UserError(
             f"settings file cannot be read ({error.__class__.__name__})", path
         ) from None
-    value = parse_yaml(text, path) or {}
+    value = parse_yaml(text, path)
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         raise UserError("settings file does not hold a mapping", path)
     return value
