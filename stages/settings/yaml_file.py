@@ -10,7 +10,6 @@ import yaml
 
 from stages.runtime.errors import UserError
 
-
 MERGE = "tag:yaml.org,2002:merge"
 """The key ``<<``, which takes in another mapping."""
 

@@ -1,0 +1,145 @@
+"""A change of one stage's settings changes the hash of that stage and of no other."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from recipes import recipe
+
+from stages.settings.recipe import Recipe
+from stages.settings.subsets import STAGE_VERSIONS, stage_settings
+from workflow.planner import Plan
+
+PER_PHASE = ("sample", "score", "tag", "update_policy", "evaluate")
+EVERYTHING = {
+    *PER_PHASE,
+    "train",
+    "validation",
+    "test",
+    "ratings.toxicity",
+    "adopt_policy",
+    "train_reward_model",
+}
+
+
+def hashes(resolved: Recipe) -> dict[str, str]:
+    """The settings hash of each job of the tiny recipe, tables of ``prepare_prompts`` by name."""
+    plan = Plan(resolved)
+    found = {stage: plan.settings_hash(stage, "align") for stage in PER_PHASE}
+    for table in ("train", "validation", "test", "ratings.toxicity"):
+        found[table] = plan.settings_hash("prepare_prompts", name=table)
+    found["adopt_policy"] = plan.settings_hash("adopt_policy")
+    found["train_reward_model"] = plan.settings_hash("train_reward_model", name="toxicity")
+    return found
+
+
+CHANGES: list[tuple[dict[str, Any], set[str]]] = [
+    # what is no stage's business
+    ({"set": "phases.align.rounds=5"}, set()),
+    ({"shards": 8}, set()),
+    ({"set": "keep.policies=last keep.optimizer=all"}, set()),
+    ({"set": "'stop_when={perplexity.base: \"> 2x\"}'"}, set()),
+    ({"set": "description=other"}, set()),
+    # one stage each
+    ({"set": "data.prompts.train=64"}, {"train"}),
+    ({"set": "data.prompts.test=64"}, {"test"}),
+    ({"set": "data.max_characters=99"}, {"train", "validation", "test"}),
+    (
+        {"set": "reward_models.toxicity.count=99"},
+        {"ratings.toxicity", "train_reward_model", "score", "evaluate"},
+    ),
+    ({"set": "phases.align.sample.decoding.temperature=0.5"}, {"sample"}),
+    ({"set": "phases.align.sample.n=3"}, {"sample"}),
+    ({"set": "phases.align.sample.strategy=none"}, {"sample"}),
+    ({"set": "phases.align.tag.remainder=spread"}, {"tag"}),
+    ({"set": "phases.align.tag.ties=together"}, {"tag"}),
+    ({"set": "phases.align.tag.pool.keep=drop phases.align.tag.pool.drop_factor=0.5"}, {"tag"}),
+    ({"set": "phases.align.update.kl=0.1"}, {"update_policy"}),
+    ({"set": "phases.align.update.steps=7"}, {"update_policy"}),
+    ({"set": "phases.align.update.optimizer.lr=1e-4"}, {"update_policy"}),
+    ({"set": {"policy": {"lora": {"rank": 4}}}}, {"update_policy"}),
+    ({"set": "evaluate.n=2"}, {"evaluate"}),
+    ({"set": "evaluate.decoding.top_p=0.5"}, {"evaluate"}),
+    ({"set": "evaluate.resamples=10"}, {"evaluate"}),
+    ({"set": "scorers.truth.axis=sentiment"}, {"evaluate"}),
+    # what several stages depend on
+    ({"set": "phases.align.tag.separator=<|cut|>"}, {"sample", "tag", "update_policy", "evaluate"}),
+    ({"set": "policy.init=gpt2"}, {"adopt_policy", "train_reward_model"}),
+    ({"set": "precision=bf16"}, {"sample", "update_policy", "evaluate", "train_reward_model"}),
+    ({"run": "other"}, {"sample", "evaluate"}),
+    ({"seed": 2}, EVERYTHING),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"), CHANGES, ids=lambda value: json.dumps(value, default=sorted)[:60]
+)
+def test_a_change_reaches_its_stages_and_no_others(
+    change: dict[str, Any], expected: set[str]
+) -> None:
+    before, after = hashes(recipe(run="trial")), hashes(recipe(**{"run": "trial"} | change))
+    assert {name for name in before if before[name] != after[name]} == expected
+
+
+def leaves(value: Any, place: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The places of all settings in a dumped recipe."""
+    if isinstance(value, dict) and value:
+        return [leaf for key, inner in value.items() for leaf in leaves(inner, (*place, key))]
+    return [place]
+
+
+def with_other(value: Any, place: tuple[str, ...]) -> Any:
+    """A copy of settings with the value at one place replaced, unchecked."""
+    if not place:
+        return [] if isinstance(value, list) else "other"
+    key, rest = place[0], place[1:]
+    if isinstance(value, BaseModel):
+        return value.model_copy(update={key: with_other(getattr(value, key), rest)})
+    return value | {key: with_other(value[key], rest)}
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_no_setting_is_forgotten() -> None:
+    """Every setting of the recipe stands in some stage's settings, or is named here."""
+    no_stage = {
+        ("recipe",),
+        ("scale",),
+        ("description",),
+        ("shards",),
+        ("stop_when",),
+        ("phases", "align", "rounds"),
+        ("keep", "policies"),
+        ("keep", "best_by"),
+        ("keep", "optimizer"),
+    }
+    resolved = recipe()
+    before = hashes(resolved)
+
+    def counts(place: tuple[str, ...]) -> bool:
+        try:
+            return hashes(with_other(resolved, place)) != before
+        except KeyError:  # the name of a scorer, and it was looked up
+            return True
+
+    unused = {place for place in leaves(resolved.model_dump(mode="json")) if not counts(place)}
+    assert unused == no_stage | {("data", "out_of_domain"), ("policy", "base_model")}
+
+
+@pytest.mark.parametrize("stage", sorted({*STAGE_VERSIONS} - {"report", "train_base_model"}))
+def test_a_raised_version_reruns_that_stage_alone(
+    stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = hashes(recipe())
+    monkeypatch.setitem(STAGE_VERSIONS, stage, 99)
+    after = hashes(recipe())
+    changed = {name for name in before if before[name] != after[name]}
+    tables = {"train", "validation", "test", "ratings.toxicity"}
+    assert changed == (tables if stage == "prepare_prompts" else {stage})
+
+
+def test_the_settings_of_a_job_are_json() -> None:
+    settings = stage_settings(recipe(), "evaluate", "align")
+    assert json.loads(json.dumps(settings)) == settings
