@@ -17,7 +17,13 @@ def check_recipe(recipe: Recipe) -> None:
 
 def _check_data(recipe: Recipe) -> None:
     path = recipe.data.path
-    if recipe.data.source == "world" or path is None:
+    if recipe.data.source == "world" and path is not None:
+        raise UserError(
+            "data.path is set, but the embedded world reads no file",
+            f"data.path: {path}",
+            "set data.source too, or leave data.path out",
+        )
+    if path is None:
         if recipe.data.source != "world" and recipe.scale != "paper":
             raise UserError(
                 f"data.path is not set; {recipe.data.source} needs the place of its files",
