@@ -10,6 +10,7 @@ from typing import Any
 
 from stages.runtime.errors import EXIT_USER, UserError
 from stages.runtime.process import INVOCATION
+from workflow.environment import prepare_environment
 from workflow.planner import Plan, load_plan
 
 
@@ -23,6 +24,7 @@ def plan_or_exit(config: Mapping[str, Any]) -> Plan:
     run from one that a person has mended since.
     """
     os.environ.setdefault(INVOCATION, uuid.uuid4().hex)
+    prepare_environment()
     try:
         return load_plan(config)
     except UserError as error:

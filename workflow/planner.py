@@ -78,6 +78,27 @@ class Plan:
         ends = map(self.path, (layout.TIDY, layout.SUMMARY, layout.REPORT))
         return [*self.evaluations(), *ends]
 
+    def jobs(self) -> dict[str, int]:
+        """Number of jobs of each stage of a run from nothing, in the order of the run."""
+        recipe = self.recipe
+        scratch = recipe.policy.init == "from_scratch"
+        sampled = [place for place in self.rounds() if recipe.phases[place[0]].sample]
+        trained = recipe.trained_scorers()
+        splits = {recipe.evaluate.split} | ({"train"} if sampled else set())
+        sft = {p.update.data for p in recipe.phases.values() if p.update.kind == "sft"}
+        shards = len(sampled) * recipe.shards
+        return {
+            "prepare_prompts": len(splits) + len(trained) + len(sft) + scratch,
+            "train_base_model" if scratch else "adopt_policy": 1,
+            "train_reward_model": len(trained),
+            "sample": shards,
+            "score": shards,
+            "tag": len(sampled),
+            "update_policy": len(self.rounds()),
+            "evaluate": len(self.evaluations()),
+            "report": 1,
+        }
+
     # What a job reads
 
     def policy_before(self, phase: str, number: int) -> str:
