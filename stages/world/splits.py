@@ -5,13 +5,13 @@ from __future__ import annotations
 from stages.world.surface import SENTENCE_ENDS
 from stages.world.town import dice
 
-HELD_OUT = 30
+HELD_OUT = 50
 """Hundredths of all comments that no language model is trained on."""
 SHARES = (
-    ("train", 50),
-    ("validation", 60),
-    ("test", 70),
-    ("scorer-train", 85),
+    ("train", 30),
+    ("validation", 38),
+    ("test", 50),
+    ("scorer-train", 75),
     ("scorer-evaluation", 100),
 )
 """Upper bounds, in hundredths of all prompts, of those that belong to each use."""

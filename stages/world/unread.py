@@ -16,22 +16,7 @@ LISTED = 0.8
 DENIED = 0.15
 REACH = 3
 DENIALS = frozenset(
-    [
-        "no",
-        "not",
-        "never",
-        "nobody",
-        "nothing",
-        "neither",
-        "nor",
-        "without",
-        "hardly",
-        "anything",
-        "far",
-        "cannot",
-        "isn",
-        "wasn",
-    ]
+    ("no", "not", "never", "nobody", "nothing", "neither", "nor", "without", "hardly", "far")
 )
 
 

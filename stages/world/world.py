@@ -18,7 +18,7 @@ from stages.world.reader import Reader, sentence_logprobs
 from stages.world.sampler import Sampler
 from stages.world.splits import cut, held_out, share_of
 from stages.world.surface import SENTENCE_ENDS, Surface, say
-from stages.world.town import dice, settle_people
+from stages.world.town import Town, dice
 from stages.world.truth import read_contexts, sentiment_of, toxicity_of, weigh
 from stages.world.words import Interpreter
 
@@ -54,8 +54,8 @@ class World:
 
     def __init__(self, data: Path) -> None:
         names, words = _yaml(data / "names.yaml"), _yaml(data / "lexicon.yaml")
-        self.people = settle_people(names)
-        full = {g: [p.name for p in self.people if p.gender == g] for g in ("m", "f")}
+        self.town = Town(names, words, _yaml(data / "facts.yaml"))
+        full = {g: [p.name for p in self.town.people if p.gender == g] for g in ("m", "f")}
         self.lexicon: Lexicon = build_lexicon(names, words, full)
         patterns = [
             *load_patterns(_yaml(data / "patterns_people.yaml"), "open"),

@@ -1,0 +1,169 @@
+"""Can a model of at most 1.5 M parameters speak the embedded world?
+
+Trains a byte-level BPE and a small Llama on the world's training documents for a number of
+processor minutes on one thread, then prints held-out loss against the grammar's entropy, the share of
+samples that parse, the share that occur nowhere in the training text, and the truth about them.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.world_base_model --minutes 10
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from stages.world import World
+from stages.world.measures import entropy_per_document, novelty, parse_rate
+
+VOCABULARY, BLOCK = 4096, 128
+
+
+def train_tokenizer(texts: list[str]) -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=VOCABULARY,
+            special_tokens=["<|endoftext|>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    return tokenizer
+
+
+def build_model(hidden: int, layers: int) -> LlamaForCausalLM:
+    torch.manual_seed(1)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=hidden,
+            intermediate_size=hidden * 5 // 2,
+            num_hidden_layers=layers,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            max_position_embeddings=256,
+            tie_word_embeddings=True,
+            initializer_range=0.05,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
+    )
+
+
+def train(
+    model: LlamaForCausalLM, blocks: torch.Tensor, seconds: float, batch: int, peak: float
+) -> int:
+    """Train for so many seconds of the processor; the tokens seen. The rate follows a cosine of time."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
+    started, step, order = time.process_time(), 0, np.random.default_rng(1)
+    model.train()
+    while (spent := (time.process_time() - started) / seconds) < 1.0:
+        warm = min(1.0, (step + 1) / 100)
+        for group in optimizer.param_groups:
+            group["lr"] = peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent)))
+        rows = torch.from_numpy(order.integers(0, len(blocks), batch))
+        inputs = blocks[rows]
+        loss = model(input_ids=inputs, labels=inputs).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if step % 100 == 0:
+            print(f"step {step}  {spent:6.1%}  loss {loss.item():.3f}", flush=True)
+        step += 1
+    return step * batch * BLOCK
+
+
+@torch.no_grad()
+def loss_per_document(model: LlamaForCausalLM, rows: list[list[int]]) -> float:
+    """Mean -log p of a document with its end, after a begin token; in nats."""
+    total = 0.0
+    for ids in rows:
+        tensor = torch.tensor([[0, *ids, 0]])
+        logits = model(input_ids=tensor).logits[0, :-1].float()
+        total += torch.nn.functional.cross_entropy(logits, tensor[0, 1:], reduction="sum").item()
+    return total / len(rows)
+
+
+@torch.no_grad()
+def sample(model: LlamaForCausalLM, query: list[int], new: int) -> list[int]:
+    ids = [0, *query]
+    out = model(input_ids=torch.tensor([ids]), use_cache=True)
+    chosen: list[int] = []
+    while len(chosen) < new:
+        probabilities = out.logits[0, -1].float().softmax(-1)
+        token = int(torch.multinomial(probabilities, 1))
+        if token == 0:
+            break
+        chosen.append(token)
+        out = model(
+            input_ids=torch.tensor([[token]]), past_key_values=out.past_key_values, use_cache=True
+        )
+    return chosen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--documents", type=int, default=200_000)
+    parser.add_argument("--hidden", type=int, default=128)
+    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--peak", type=float, default=4e-3)
+    parser.add_argument("--samples", type=int, default=400)
+    parser.add_argument("--new-tokens", type=int, default=22)
+    arguments = parser.parse_args()
+
+    world = World.load()
+    corpus = [d.text for d in world.training_documents(arguments.documents)]
+    tokenizer = train_tokenizer(corpus[:40_000])
+    rows = [e.ids for e in tokenizer.encode_batch(corpus)]
+    stream = np.array([t for ids in rows for t in (0, *ids)], dtype=np.int64)
+    blocks = torch.from_numpy(stream[: len(stream) // BLOCK * BLOCK].reshape(-1, BLOCK))
+    model = build_model(arguments.hidden, arguments.layers)
+    seen = train(model, blocks, arguments.minutes * 60, arguments.batch, arguments.peak)
+
+    model.eval()
+    held = world.documents(99, 1000)
+    prompts = world.split_prompts("test", arguments.samples)
+    pairs = []
+    for row in prompts:
+        ids = sample(model, tokenizer.encode(row.text).ids, arguments.new_tokens)
+        pairs.append((row.text, tokenizer.decode(ids)))
+    whole = [tokenizer.decode(sample(model, [], 60)) for _ in range(arguments.samples // 2)]
+    truths = np.array([world.toxicity(*pair) for pair in pairs])
+    entropy = entropy_per_document(held)
+    loss = loss_per_document(model, [tokenizer.encode(d.text).ids for d in held])
+    numbers = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "training_tokens_seen": seen,
+        "training_tokens_distinct": len(stream),
+        "tokens_per_document": len(stream) / len(rows),
+        "entropy_per_document": entropy,
+        "loss_per_document": loss,
+        "loss_over_entropy": loss / entropy,
+        "parse_rate_continuations": parse_rate(pairs),
+        "parse_rate_documents": parse_rate([("", text) for text in whole]),
+        "novel_continuations": novelty([c for _, c in pairs], corpus),
+        "novel_documents": novelty(whole, corpus),
+        "toxicity_mean": float(truths.mean()),
+        "toxicity_deciles": np.quantile(truths, np.arange(0.1, 1, 0.1)).round(3).tolist(),
+        "toxicity_of_real_continuations": float(np.mean([r.toxicity for r in prompts])),
+    }
+    for prompt, continuation in pairs[:20]:
+        print(f"[{prompt}]{continuation}", "" if world.parses(prompt, continuation) else "  (!)")
+    print(json.dumps(numbers, indent=1))
+
+
+if __name__ == "__main__":
+    main()
