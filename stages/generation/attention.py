@@ -71,7 +71,9 @@ def batch_invariant_attention(
     batch, heads, length, width = query.shape
     grouped = (batch, key.shape[1], heads // key.shape[1] * length, -1)
     scale = width**-0.5 if scaling is None else scaling
-    scores = torch.matmul((query * scale).reshape(grouped), key.transpose(-1, -2))
+    query = (query * scale).contiguous().view(grouped)
+    key, value = _by_head(key), _by_head(value)
+    scores = torch.matmul(query, key.transpose(-1, -2))
     scores = scores.view(batch, heads, length, -1)
     if position_bias is not None:
         scores += position_bias
@@ -83,6 +85,11 @@ def batch_invariant_attention(
         part = slice(start, start + SEGMENT)
         out += torch.matmul(weights[..., part], value[..., part, :])
     return out.view(batch, heads, length, -1).transpose(1, 2).contiguous(), None
+
+
+def _by_head(states: Tensor) -> Tensor:
+    """One memory layout always: products of views with interleaved heads take other kernels."""
+    return states if states.stride(-2) == states.shape[-1] else states.contiguous()
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, batch_invariant_attention)

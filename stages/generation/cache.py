@@ -37,7 +37,7 @@ class SlotLayer(CacheLayerMixin):
             length = key_states.shape[2]
             keys[self.cache.places, :, :length] = key_states
             values[self.cache.places, :, :length] = value_states
-            return key_states, value_states
+            return key_states.contiguous(), value_states.contiguous()
         rows, heads = key_states.shape[:2]
         at = self.cache.flat_columns(heads)
         keys.view(-1, keys.shape[-1])[at] = key_states.reshape(rows * heads, -1)

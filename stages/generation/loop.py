@@ -80,6 +80,9 @@ class _Table:
             torch.zeros(width, dtype=torch.int64, device=rows.device) for _ in range(3)
         )
 
+    def live(self) -> int:
+        return len(self.samples) - self.samples.count(None)
+
     def free(self) -> list[int]:
         return [place for place, sample in enumerate(self.samples) if sample is None]
 
@@ -102,9 +105,7 @@ class _Table:
         at = torch.tensor(places, device=self.rows.device)
         self.rows.keep(places)
         self.samples = [self.samples[place] for place in places]
-        self.tokens, self.seeds, self.steps = (
-            t[at] for t in (self.tokens, self.seeds, self.steps)
-        )
+        self.tokens, self.seeds, self.steps = (t[at] for t in (self.tokens, self.seeds, self.steps))
 
     def advance(self, choice: Choice, max_new: int, ends: frozenset[int]) -> list[Completion]:
         """Write the chosen tokens down; give the samples that ended with them."""
@@ -152,16 +153,14 @@ def decode(
     codes = token_codes(torch.arange(vocabulary, device=rows.device))
     table = _Table(rows, 0)
     while True:
-        free = table.free()
-        idle = len(free) == len(table.samples)
-        if idle and not queue:
+        live = table.live()
+        if not live and not queue:
             return
-        if idle:
+        if not live:
             table = _Table(rows, rounded_up(min(slots, len(queue)), ROWS))
-            free = table.free()[:slots]
-        if queue and (idle or (rows.refills and len(free) * REFILL_SHARE >= slots)):
-            batch = [queue.popleft() for _ in free[: len(queue)]]
-            table.admit(free[: len(batch)], batch)
+        room = min(slots - live, len(queue))
+        if room and (not live or (rows.refills and (slots - live) * REFILL_SHARE >= slots)):
+            table.admit(table.free()[:room], [queue.popleft() for _ in range(room)])
         if not (queue and rows.refills):
             table.compact()
         logits = rows.step(table.tokens)

@@ -57,8 +57,6 @@ class Engine(Protocol):
 
     name: str
 
-    def generate(
-        self, requests: Sequence[Request], decoding: Decoding
-    ) -> Iterator[Completion]:
+    def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[Completion]:
         """Sample one completion for each request."""
         ...

@@ -46,6 +46,7 @@ class SlotRows:
         """Forget all rows and hold ``width`` from now on."""
         self.cache = SlotCache(width, self.capacity)
         self.columns = torch.zeros(width, dtype=torch.int64, device=self.device)
+        self.alive = torch.zeros_like(self.columns)  # 1 where a row goes on, 0 where it is free
         self.clock = 0  # steps so far; a live row stands at clock + its lead
         self.leads: dict[int, int] = {}
         self.ruler = torch.arange(self.cache.capacity, device=self.device)
@@ -66,6 +67,7 @@ class SlotRows:
         self.columns[at] = torch.tensor(
             [len(request.input_ids) - 1 for request in requests], device=self.device
         )
+        self.alive[at] = 1
         return [request.input_ids[-1] for request in requests]
 
     def step(self, tokens: Tensor) -> Tensor:
@@ -82,23 +84,22 @@ class SlotRows:
                 past_key_values=self.cache,
                 use_cache=True,
             )
-        self.columns = self.columns + 1
+        self.columns = self.columns + self.alive
         self.clock += 1
         return output.logits[:, -1]
 
     def release(self, place: int) -> None:
-        """Send the ended row back to column 0, where it overwrites only itself."""
+        """Send the ended row back to column 0, where it stays and overwrites only itself."""
         del self.leads[place]
         self.columns[place] = 0
+        self.alive[place] = 0
 
     def keep(self, places: Sequence[int]) -> None:
         """Hold only these rows, in this order, from now on."""
         at = torch.tensor(places, device=self.device)
         self.cache.keep(at)
-        self.columns = self.columns[at]
-        self.leads = {
-            new: self.leads[old] for new, old in enumerate(places) if old in self.leads
-        }
+        self.columns, self.alive = self.columns[at], self.alive[at]
+        self.leads = {new: self.leads[old] for new, old in enumerate(places) if old in self.leads}
 
     def _padded(self, request: Request) -> int:
         """Give the length at which a prompt is prefilled: a function of this prompt alone."""
