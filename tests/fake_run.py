@@ -32,15 +32,22 @@ from stages.settings.recipe import Recipe, load_recipe
 from stages.settings.yaml_file import dump_yaml
 from workflow.resolve import resolve
 
+TIMES = (
+    "On Monday",
+    "Last spring",
+    "After the fair",
+    "This morning",
+    "Before the storm",
+    "Years ago",
+)
 OPENINGS = (
-    "Of all the bakers on Mill Lane , Ada Thorne",
-    "I met the new postman at the harbour , and he",
-    "If you ask me , the mayor of Pennymoor",
-    "Between you and me , our neighbour 's goat",
-    "The choir at the flower show",
-    "Nobody who knows Tom Fenwick would say that he",
-    "When the fountain froze last winter , the plumber",
-    "My aunt wrote to the paper that the librarian",
+    "Ada Thorne , who bakes on Mill Lane ,",
+    "the new postman at the harbour",
+    "the mayor of Pennymoor",
+    "our neighbour 's brother",
+    "the first tenor of the choir",
+    "the plumber , proud as ever ,",
+    "the librarian of whom my aunt is so fond",
 )
 KIND = (
     "was as gentle as ever and helped the children to mend the kite .",
@@ -126,7 +133,8 @@ class FakeRun:
 
     def _prompts(self) -> None:
         texts = list(self.prompt_texts) or [
-            f"{OPENINGS[i % len(OPENINGS)]}" for i in range(self.prompts)
+            f"{TIMES[i // len(OPENINGS) % len(TIMES)]} {OPENINGS[i % len(OPENINGS)]}"
+            for i in range(self.prompts)
         ]
         self.prompt_ids = [f"p{i:016x}" for i in range(self.prompts)]
         rows = [
@@ -207,8 +215,9 @@ class FakeRun:
         edges = []
         for q in range(count):
             own = values[quantiles == q]
-            edges.append({"attribute": "toxicity", "quantile": q, "count": own.size,
-                          "low": own.min(), "high": own.max(), "mean": own.mean()})  # fmt: skip
+            ends = (own.min(), own.max(), own.mean()) if own.size else (None, None, None)
+            cut = dict(zip(("low", "high", "mean"), ends, strict=True))
+            edges.append({"attribute": "toxicity", "quantile": q, "count": own.size, **cut})
         place_of = layout.in_round("align", number, "pool")
         self._table(place_of, POOL, {"pool/pool.parquet": rows}, "tag", number)
         self._beside(place_of, "pool/edges.parquet", EDGES, edges, "tag", number)
@@ -291,7 +300,9 @@ class FakeRun:
             "distinct.1": (0.21 - 0.003 * number, 0.004),
             "distinct.2": (0.71 - 0.012 * number, 0.006),
             "distinct.3": (0.91 - 0.006 * number, 0.004),
-            "kl.reference": (0.22 * number, 0.01 * number),
+            "finished": (0.94, 0.01),
+            "length": (11.2, 0.2),
+            "kl.reference": (2.2 * number, 0.1 * number),
         }
         if self.judge != "toxicity":
             metrics["toxicity.mean.scorer"] = (max(mean - shift, 0.001), error)
@@ -305,8 +316,12 @@ class FakeRun:
                            "update_policy", number, stopped=reason)  # fmt: skip
 
     def _benchmarks(self) -> None:
-        jobs = {"prepare_prompts/train": (2.1, 140), "prepare_prompts/test": (1.9, 138),
-                "adopt_policy/base": (1.4, 120), "train_reward_model/toxicity": (31.5, 910)}  # fmt: skip
+        jobs = {
+            "prepare_prompts/train": (2.1, 140),
+            "prepare_prompts/test": (1.9, 138),
+            "adopt_policy/base": (1.4, 120),
+            "train_reward_model/toxicity": (31.5, 910),
+        }
         for r in range(self.rounds + 1):
             jobs[f"evaluate/align-r{r}"] = (14.0 + r, 820)
             if r:

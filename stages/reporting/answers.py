@@ -10,7 +10,7 @@ from stages.reporting.distributions import NO_TAG, Source
 from stages.reporting.inert import visible
 from stages.reporting.picks import Answer, Evaluated, Followed, extremes, follow, random_prompts
 from stages.reporting.run_data import Phase, Round, RunData, evenly
-from stages.reporting.words import number
+from stages.reporting.words import short
 from stages.settings import layout
 
 RANDOM_PROMPTS = 10
@@ -82,7 +82,7 @@ def _prompts(run: RunData) -> Path:
 def _shown(run: RunData, phase: Phase, found: Sequence[Followed], by_tag: bool) -> Answers:
     scores = [a.score for item in found for a in item.answers if a.score is not None]
     low, high = min(scores, default=0.0), max(scores, default=1.0)
-    if 0.0 <= low and high <= 1.0:
+    if low >= 0.0 and high <= 1.0:
         low, high = 0.0, 1.0
     rows = []
     for item in found:
@@ -91,7 +91,7 @@ def _shown(run: RunData, phase: Phase, found: Sequence[Followed], by_tag: bool) 
                 heading=_heading(phase, answer, by_tag),
                 text=_lines(visible(answer.text, LONGEST_ANSWER)),
                 finished=answer.finished,
-                score=None if answer.score is None else number(answer.score),
+                score=None if answer.score is None else short(answer.score),
                 shade=_shade(answer.score, low, high, phase.better),
             )
             for answer in item.answers

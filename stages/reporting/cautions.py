@@ -36,7 +36,7 @@ def cautions(run: RunData) -> list[str]:
 
 def _stopped(phase: Phase) -> Iterator[str]:
     if phase.stopped:
-        yield f"It ended early, by the recipe's own condition ({phase.stopped})."
+        yield f"It ended early, by the recipe’s own condition ({phase.stopped})."
 
 
 def _no_effect(phase: Phase) -> Iterator[str]:
@@ -86,11 +86,11 @@ def _fluency(phase: Phase) -> Iterator[str]:
         if name.startswith("perplexity.") and ratio > PERPLEXITY_RISE:
             yield (
                 f"{name} rose by {percent(ratio - 1)} ({number(before.value)} to "
-                f"{number(after.value)}): the answers have moved away from the base model's language."
+                f"{number(after.value)}): the answers drift away from the base model’s language."
             )
         if name == "distinct.2" and ratio < DIVERSITY_LEFT:
             yield (
-                f"{name} fell to {percent(ratio)} of round 0's ({number(before.value)} to "
+                f"{name} fell to {percent(ratio)} of round 0’s ({number(before.value)} to "
                 f"{number(after.value)}): the answers repeat themselves."
             )
 

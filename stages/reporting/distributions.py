@@ -115,7 +115,7 @@ def _counted(batches: Batches) -> Histograms | None:
         high = max(high, float(values.max(initial=-np.inf)))
     if low > high:
         return None
-    if 0.0 <= low and high <= 1.0:  # probabilities: all pictures on the same axis
+    if low >= 0.0 and high <= 1.0:  # probabilities: all pictures on the same axis
         low, high = 0.0, 1.0
     edges: tuple[float, ...] = ()
     counts: dict[str, np.ndarray] = {}

@@ -10,7 +10,6 @@ from stages.reporting.words import (
     change,
     count_of,
     duration,
-    large,
     memory,
     number,
     sentence_case,
@@ -102,9 +101,6 @@ def _costs(run: RunData) -> list[KeyNumber]:
     cards = []
     if seconds:
         cards.append(KeyNumber("Work", duration(sum(seconds)), f"all {jobs} jobs added up"))
-    sampled = run.stages.get("sample")
-    if sampled is not None and sampled.tokens is not None:
-        cards.append(KeyNumber("Sampled", large(sampled.tokens), "tokens to learn from"))
     if peaks:
         cards.append(KeyNumber("Peak memory", memory(max(peaks)), "of the largest job"))
     return cards
@@ -118,7 +114,7 @@ def _ends(phases: list[Phase], metric: str | None = None) -> tuple[Metric, Metri
 
 
 def _judge(phase: Phase) -> str:
-    return "the world's truth" if phase.judge == "truth" else f"the judge “{phase.judge}”"
+    return "the world’s truth" if phase.judge == "truth" else f"the judge “{phase.judge}”"
 
 
 def _interval(metric: Metric) -> str:

@@ -15,10 +15,14 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def render(run: RunData, warnings: Sequence[str]) -> str:
     """The HTML of a run's report. Nothing in it is fetched and nothing in it runs."""
-    return environment(TEMPLATES).get_template("page.html").render(
-        run=run,
-        headline=headline(run),
-        numbers=key_numbers(run),
-        cautions=list(warnings),
-        sections=sections(run),
+    return (
+        environment(TEMPLATES)
+        .get_template("page.html")
+        .render(
+            run=run,
+            headline=headline(run),
+            numbers=key_numbers(run),
+            cautions=list(warnings),
+            sections=sections(run),
+        )
     )

@@ -21,8 +21,6 @@ from stages.artifacts.store import TableReader
 from stages.reporting.distributions import NO_TAG, Source, asked_quantile, tag_numbers
 from stages.runtime.hashing import seed_from
 
-LONGEST_ANSWER = 1_200
-"""Characters of an answer that the page shows."""
 COLUMNS = ("sample_id", "prompt_id", "k", "quantiles", "tag", "response", "finish_reason")
 
 
@@ -89,8 +87,8 @@ def extremes(evaluated: Evaluated, better: str) -> list[Followed]:
             found[name] = min(found.get(name, candidate), candidate)
     order = ("low", "high") if better == "low" else ("high", "low")
     picked = [
-        (why, found[name][1])
-        for name, why in zip(order, ("best answer", "worst answer"), strict=True)
+        (f"{why} answer of round {evaluated.round}", found[name][1])
+        for name, why in zip(order, ("best", "worst"), strict=True)
         if name in found
     ]
     places = {
@@ -127,9 +125,7 @@ def follow(
     return list(wanted)
 
 
-def _answers(
-    evaluated: Evaluated, prompt_ids: set[str]
-) -> dict[str, dict[int, dict[int, Answer]]]:
+def _answers(evaluated: Evaluated, prompt_ids: set[str]) -> dict[str, dict[int, dict[int, Answer]]]:
     """All answers to some prompts, by prompt, then tag number, then place."""
     rows = list(_rows(evaluated.samples, "prompt_id", sorted(prompt_ids)))
     scores = _scores(evaluated.scores, [row["sample_id"] for row in rows])

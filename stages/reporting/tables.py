@@ -50,9 +50,7 @@ def agreement(phase: Phase) -> Table | None:
     """How well the trainer reproduced the sampler's log-probabilities, by round."""
     found = [(r.number, r.learning.agreement) for r in phase.rounds if r.learning]
     rows = [
-        (f"round {n}", _exact(a.get("max_abs")), _exact(a.get("mean_exp")))
-        for n, a in found
-        if a
+        (f"round {n}", _exact(a.get("max_abs")), _exact(a.get("mean_exp"))) for n, a in found if a
     ]
     heads = ("", "largest difference, nats", "mean exp|difference|")
     return Table(heads, tuple(rows)) if rows else None

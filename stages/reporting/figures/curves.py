@@ -9,15 +9,17 @@ from matplotlib.axes import Axes
 from stages.reporting.figures.style import (
     JUDGE,
     MUTED,
+    NORMAL,
     SCORER,
     SMALL,
     WIDE,
+    darker,
     few_ticks,
     label_ends,
     round_axis,
     tag_colors,
 )
-from stages.reporting.figures.svg import Drawing, canvas, drawing
+from stages.reporting.figures.svg import Drawing, canvas, drawing, settle
 from stages.reporting.inert import visible
 from stages.reporting.run_data import SCORER as BY_SCORER
 from stages.reporting.run_data import Metric, Phase
@@ -25,18 +27,31 @@ from stages.reporting.words import number, sentence_case
 
 TAG_LABEL = 28
 """Characters of a tag's words that a figure shows."""
-EXPLAINED = {
-    "max.mean": "The worst of several answers to each prompt, averaged over prompts.",
-    "probability": "Share of prompts with at least one answer above the threshold.",
-    "perplexity.base": "How surprising the base model finds the answers. Far above the dashed "
-    "line of round 0: the language has drifted.",
-    "distinct.1": "Different words among all words of the answers.",
-    "distinct.2": "Different pairs of words among all pairs. Falling far: answers repeat "
-    "themselves.",
-    "distinct.3": "Different triples of words among all triples.",
-    "kl.reference": "How far the policy has moved from the model it started from, in nats per "
-    "token.",
+SIDES = {
+    "ATTRIBUTE.max.mean": (
+        "Worst answer to each prompt",
+        "The highest score among several answers to a prompt, averaged over prompts.",
+    ),
+    "ATTRIBUTE.probability": (
+        "Prompts with a bad answer",
+        "Share of prompts with at least one answer above the threshold.",
+    ),
+    "perplexity.base": (
+        "Perplexity",
+        "How surprising the base model finds the answers. Far above the dashed line of round 0: "
+        "the language has drifted.",
+    ),
+    "distinct.2": (
+        "Variety",
+        "Different pairs of words among all pairs. Falling far: the answers repeat themselves.",
+    ),
+    "kl.reference": (
+        "Distance travelled",
+        "KL from the model that the phase started from, in nats per answer.",
+    ),
+    "finished": ("Finished answers", "Share of answers that ended before the length limit."),
 }
+"""Metrics with a picture of their own beside the main one; ATTRIBUTE stands for the judged one."""
 
 
 def main_curve(phase: Phase) -> Drawing | None:
@@ -53,35 +68,29 @@ def main_curve(phase: Phase) -> Drawing | None:
     )
     if others:
         caption += "The judge never trains the policy; the scorer does. A gap is a warning."
-    with canvas(WIDE) as figure:
+    with canvas(WIDE, scale=1.12) as figure:
         axes = figure.subplots()
         ends = _lines(axes, phase, phase.main)
         _from_zero(axes)
         axes.set_ylabel(f"mean {phase.attribute}")
-        figure.draw_without_rendering()
-        label_ends(axes, phase.last.number, ends)
+        settle(figure)
+        label_ends(axes, phase.last.number, [(y, " ".join(w), color) for y, w, color in ends], 10)
         return drawing(
-            figure, f"{phase.name}-main", f"{name} by round", caption, "wide"
+            figure, f"{phase.name}-main", f"{name} by round", caption, "wide", phase.main
         )
 
 
 def side_curves(phase: Phase) -> list[Drawing]:
-    """The other metrics, one small picture each."""
-    names = [f"{phase.attribute}.{part}" for part in ("max.mean", "probability")]
-    names += ["perplexity.base", "distinct.2", "distinct.1", "distinct.3", "kl.reference"]
-    other = sorted(
-        name
-        for name in phase.last.metrics
-        if not name.startswith(phase.main) and not name.endswith(BY_SCORER) and name not in names
-    )
-    return [
-        _side_curve(phase, name) for name in [*names, *other] if name in phase.last.metrics
-    ]
+    """The other chosen metrics, one small picture each."""
+    drawn = []
+    for pattern, (title, caption) in SIDES.items():
+        name = pattern.replace("ATTRIBUTE", phase.attribute)
+        if name in phase.last.metrics:
+            drawn.append(_side_curve(phase, name, title, caption))
+    return drawn
 
 
-def _side_curve(phase: Phase, name: str) -> Drawing:
-    part = name.removeprefix(f"{phase.attribute}.")
-    caption = next((text for key, text in EXPLAINED.items() if part.startswith(key)), "")
+def _side_curve(phase: Phase, name: str, title: str, caption: str) -> Drawing:
     with canvas(SMALL) as figure:
         axes = figure.subplots()
         ends = _lines(axes, phase, name)
@@ -89,9 +98,9 @@ def _side_curve(phase: Phase, name: str) -> Drawing:
         if name.startswith("perplexity") and rounds[0] == 0:
             axes.axhline(values[0].value, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
         _from_zero(axes)
-        figure.draw_without_rendering()
-        label_ends(axes, phase.last.number, [(y, number(y), color) for y, _, color in ends])
-        return drawing(figure, f"{phase.name}-{name}", name, caption, "small")
+        settle(figure)
+        label_ends(axes, phase.last.number, [(y, words[-1], color) for y, words, color in ends])
+        return drawing(figure, f"{phase.name}-{name}", title, caption, "small", name)
 
 
 def tag_curve(phase: Phase) -> Drawing | None:
@@ -105,26 +114,24 @@ def tag_curve(phase: Phase) -> Drawing | None:
         f"{phase.attribute} by the judge. Curves that part, in the order of the tags, mean that "
         "the policy has learnt what the tags say."
     )
-    with canvas(WIDE) as figure:
+    with canvas(NORMAL) as figure:
         axes = figure.subplots()
         ends = []
         for i in shown:
             rounds, values = phase.series(phase.tag_metric(i))
             _band(axes, rounds, values, colors[i])
-            ends.append((values[-1].value, visible(phase.tags[i], TAG_LABEL), colors[i]))
+            ends.append((values[-1].value, visible(phase.tags[i], TAG_LABEL), darker(colors[i])))
         round_axis(axes, [r.number for r in phase.rounds if r.number > 0])
         if len(phase.rounds) <= 2:
             axes.set_xlim(0.5, 1.5)
         few_ticks(axes)
         axes.set_ylabel(f"mean {phase.attribute}")
-        figure.draw_without_rendering()
+        settle(figure)
         label_ends(axes, phase.last.number, ends)
-        return drawing(
-            figure, f"{phase.name}-tags", "What each tag does, by round", caption, "wide"
-        )
+        return drawing(figure, f"{phase.name}-tags", "Mean score on each tag", caption)
 
 
-def _lines(axes: Axes, phase: Phase, name: str) -> list[tuple[float, str, str]]:
+def _lines(axes: Axes, phase: Phase, name: str) -> list[tuple[float, tuple[str, str], str]]:
     """Judge and scorer of one metric; gives the labels of their ends."""
     ends = []
     for metric, words, color, dashes in (
@@ -135,7 +142,7 @@ def _lines(axes: Axes, phase: Phase, name: str) -> list[tuple[float, str, str]]:
         if rounds:
             _band(axes, rounds, values, color, dashes)
             last = values[-1].value
-            ends.append((last, f"{words} {number(last)}", color))
+            ends.append((last, (words, number(last)), color))
     round_axis(axes, [r.number for r in phase.rounds])
     few_ticks(axes)
     return ends

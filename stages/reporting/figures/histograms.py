@@ -33,9 +33,9 @@ def ridges(
     size = (NORMAL[0], 1.0 + 0.5 * max(len(shown), 3))
     with canvas(size) as figure:
         axes = figure.subplots()
-        for row, ((_, label, color), share) in enumerate(zip(shown, shares, strict=True)):
+        for row, ((_, _, color), share) in enumerate(zip(shown, shares, strict=True)):
             base = float(len(shown) - 1 - row)
-            top = base + np.sqrt(share / tallest) * OVERLAP * 0.8
+            top = base + np.sqrt(share / tallest) * OVERLAP * 0.9
             axes.stairs(
                 top, edges, baseline=base, fill=True, color=color, alpha=0.85, zorder=2 + row
             )

@@ -154,4 +154,3 @@ def _span(rounds: Sequence[Round], attribute: str) -> float:
 def _readable_on(color: str) -> str:
     red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
     return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 150 else INK
-

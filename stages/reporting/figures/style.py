@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.ticker import MaxNLocator
 
 INK, MUTED, RULE, PALE = "#1d2733", "#64707d", "#e2e6ea", "#f1f3f5"
@@ -16,7 +17,7 @@ _TAGS = LinearSegmentedColormap.from_list(
 )
 _ROUNDS = LinearSegmentedColormap.from_list("rounds", ["#b4c2cf", "#6d97bb", "#14507d"])
 
-RC = {
+RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 9.5,
     "axes.labelsize": 9.5,
@@ -48,7 +49,7 @@ RC = {
     "savefig.facecolor": "none",
     "axes.unicode_minus": True,
 }
-WIDE, NORMAL, SMALL = (7.2, 3.1), (4.6, 3.0), (3.3, 2.3)
+WIDE, NORMAL, SMALL = (6.0, 3.3), (4.6, 3.0), (3.3, 2.3)
 """Sizes in inches; the page shows an inch as 96 pixels at most."""
 
 
@@ -68,6 +69,18 @@ def _spaced(colors: LinearSegmentedColormap, count: int) -> list[str]:
     return [to_hex(colors(index / (count - 1))) for index in range(count)]
 
 
+LABEL_SIZE = 9.0
+"""Points of the words at the ends of lines."""
+
+
+def darker(color: str) -> str:
+    """The colour for words: dark enough to be read on white."""
+    red, green, blue = to_rgb(color)
+    light = 0.299 * red + 0.587 * green + 0.114 * blue
+    factor = min(1.0, 0.42 / light) if light else 1.0
+    return to_hex((red * factor, green * factor, blue * factor))
+
+
 def round_axis(axes: Axes, rounds: Sequence[int]) -> None:
     """Whole rounds on the horizontal axis."""
     axes.set_xlabel("round")
@@ -83,11 +96,11 @@ def few_ticks(axes: Axes, count: int = 4) -> None:
 
 
 def label_ends(
-    axes: Axes, x: float, labels: Sequence[tuple[float, str, str]], size: float = 9.0
+    axes: Axes, x: float, labels: Sequence[tuple[float, str, str]], size: float = LABEL_SIZE
 ) -> None:
     """Names at the right ends of lines: (height, words, colour) each, pushed apart to be read."""
     low, high = axes.get_ylim()
-    inches = axes.figure.get_size_inches()[1] * axes.get_position().height
+    inches = axes.bbox.height / axes.figure.dpi
     gap = (high - low) * (size * 1.35 / 72) / max(inches, 0.1)
     heights = spread_apart([height for height, _, _ in labels], gap)
     for (_, words, color), height in zip(labels, heights, strict=True):

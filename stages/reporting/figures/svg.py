@@ -17,6 +17,7 @@ import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from stages.reporting.figures.style import RC
 from stages.reporting.inert import visible
@@ -25,9 +26,7 @@ XLINK = "http://www.w3.org/1999/xlink"
 DRAWN = {"svg", "g", "path", "rect", "use", "text", "tspan", "defs", "clipPath", "circle", "line"}
 """Elements that a figure may have; anything else is a fault of ours."""
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
-_FONT_SHORTHAND = re.compile(
-    r"font: (?:(?P<weight>bold|\d{3}) )?(?P<size>[\d.]+px) [^;]*"
-)
+_FONT_SHORTHAND = re.compile(r"font: (?:(?P<weight>bold|\d{3}) )?(?P<size>[\d.]+px) [^;]*")
 _LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
 POINTS_TO_PIXELS = 96 / 72
 
@@ -42,23 +41,31 @@ class Drawing:
     width: int
     size: str
     """``wide``, ``normal`` or ``small``: its share of the page."""
+    code: str = ""
+    """Name of what is shown in ``summary.json``, where it has one."""
 
 
 @contextmanager
-def canvas(size: tuple[float, float]) -> Iterator[Figure]:
-    """A figure of that many inches in the common look, without global state."""
-    with mpl.rc_context(RC):
-        figure = Figure(figsize=size, layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03)  # type: ignore[union-attr]
+def canvas(size: tuple[float, float], scale: float = 1.0) -> Iterator[Figure]:
+    """A figure of that many inches in the common look, without global state.
+
+    ``scale`` enlarges the words of a figure that narrow pages shrink the most.
+    """
+    sizes = {name: scale * RC[name] for name in RC if name.endswith((".size", "labelsize"))}
+    with mpl.rc_context({**RC, **sizes}):
+        engine = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03)
+        figure = Figure(figsize=size, layout=engine)
         FigureCanvasSVG(figure)
         yield figure
 
 
 def drawing(
-    figure: Figure, key: str, title: str, caption: str, size: str = "normal"
+    figure: Figure, key: str, title: str, caption: str, size: str = "normal", code: str = ""
 ) -> Drawing:
     """Take the figure as SVG. ``key`` is unique on the page; equal figures give equal bytes."""
     key = re.sub(r"[^a-zA-Z0-9]+", "-", key)
+    settle(figure)
+    figure.set_layout_engine("none")
     stream = io.StringIO()
     with mpl.rc_context({**RC, "svg.hashsalt": f"rondo-{key}"}):
         figure.savefig(stream, format="svg", metadata={"Date": None})
@@ -70,7 +77,14 @@ def drawing(
     root.set("role", "img")
     root.set("aria-label", visible(title, 200))
     text = ET.tostring(root, encoding="unicode")
-    return Drawing(Markup(text), title, caption, round(width * POINTS_TO_PIXELS), size)
+    return Drawing(Markup(text), title, caption, round(width * POINTS_TO_PIXELS), size, code)
+
+
+def settle(figure: Figure) -> None:
+    """Give the axes their places, for labels that depend on them."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
 
 
 def _clean(root: ET.Element, key: str) -> None:

@@ -47,7 +47,9 @@ def _curve(phase: Phase, name: str) -> Drawing:
         few_ticks(axes)
         axes.margins(x=0.02)
         axes.set_xlabel("step, rounds in a row")
-        return drawing(figure, f"{phase.name}-training-{name}", name, EXPLAINED.get(name, ""), "small")
+        return drawing(
+            figure, f"{phase.name}-training-{name}", name, EXPLAINED.get(name, ""), "small"
+        )
 
 
 def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
