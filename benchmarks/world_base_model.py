@@ -1,8 +1,9 @@
 """Can a model of at most 1.5 M parameters speak the embedded world?
 
 Trains a byte-level BPE and a small Llama on the world's training documents for a number of
-processor minutes on one thread, then prints held-out loss against the grammar's entropy, the share of
-samples that parse, the share that occur nowhere in the training text, and the truth about them.
+processor minutes on one thread, then prints held-out loss against the grammar's entropy, the
+share of samples that parse, the share that occur nowhere in the training text, and the truth
+about them.
 
     OMP_NUM_THREADS=1 python -m benchmarks.world_base_model --minutes 10
 """
@@ -63,7 +64,7 @@ def build_model(hidden: int, layers: int) -> LlamaForCausalLM:
 def train(
     model: LlamaForCausalLM, blocks: torch.Tensor, seconds: float, batch: int, peak: float
 ) -> int:
-    """Train for so many seconds of the processor; the tokens seen. The rate follows a cosine of time."""
+    """Train for so many seconds of the processor, on a cosine of that time; the tokens seen."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
     started, step, order = time.process_time(), 0, np.random.default_rng(1)
     model.train()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from stages.world import World
@@ -54,7 +56,7 @@ def test_kind_and_neutral_comments_are_not(world: World, prompt: str, continuati
 
 def rising(world: World, texts: list[str]) -> bool:
     values = [world.toxicity("", text) for text in texts]
-    return all(a < b for a, b in zip(values, values[1:], strict=False))
+    return all(a < b for a, b in pairwise(values))
 
 
 def test_severity_target_and_context_grade_the_same_word(world: World) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.world.morphology import adverb, participle, past, plural, quality
+from stages.world.morphology import adverb, is_long, participle, past, plural, quality
 
 Valence = tuple[float, float]
 """(unkind, kind), each in [0, 1)."""
@@ -100,6 +100,7 @@ class _Maker:
         for side in ("unkind", "kind"):
             for word, value in graded(self.words["adjectives"][side]):
                 self.value(side, f"{side}.a", word, value)
+                self.value(side, f"{side}.l", word if is_long(word) else None, value)
                 self.value(side, f"{side}.av", adverb(word), value * 0.8)
                 self.value(side, f"ness.{side}", quality(word), value)
             for word, value in graded(self.words["people"][side]):
@@ -117,11 +118,12 @@ class _Maker:
             self.valence[(name, spaced(word))] = pair
 
     def rest(self) -> None:
-        for word, value in graded(self.words["adjectives"]["good"]):
-            self.value("kind", "good", word, value)
-        for word, value in graded(self.words["adjectives"]["bad"]):
-            self.value("unkind", "bad", word, value)
-        self.add("plain", self.words["adjectives"]["plain"].split())
+        for of in ("", "_thing", "_food"):
+            for side, name in (("kind", f"good{of}"), ("unkind", f"bad{of}")):
+                for word, value in graded(self.words["adjectives"][name]):
+                    self.value(side, name, word, value)
+        for name in ("plain", "material"):
+            self.add(name, self.words["adjectives"][name].split())
         for name, table in self.words["degree"].items():
             for word, value in graded(table):
                 self.add(name, [word])

@@ -42,8 +42,12 @@ def participle(verb: str, irregular: Mapping[str, str]) -> str:
 
 def adverb(adjective: str) -> str | None:
     """The -ly form of an adjective, or None where English has none that reads well."""
-    if adjective.endswith("ly") or adjective in ("good-for-nothing", "stuck-up", "work-shy"):
+    if "-" in adjective or adjective.endswith(("ly", "ed", "ish", "slapdash")):
         return None
+    if adjective.endswith("ing") and adjective not in ("amusing", "charming", "loving", "obliging"):
+        return None
+    if adjective in ("shy", "sly"):
+        return adjective + "ly"
     if adjective.endswith("le") and adjective[-3] not in VOWELS:
         return adjective[:-1] + "y"
     if adjective.endswith("y"):
@@ -52,18 +56,18 @@ def adverb(adjective: str) -> str | None:
         return adjective + "ally"
     if adjective.endswith("ll"):
         return adjective + "y"
-    if adjective.endswith(("faced", "headed", "mouthed", "stabbing", "fisted", "winded", "bred")):
-        return None
     return adjective + "ly"
 
 
 def quality(adjective: str) -> str | None:
     """The -ness form of an adjective, or None where English has none that reads well."""
+    if adjective in ("rude", "kind", "gentle", "calm", "polite", "bitter", "sour", "smug", "sly"):
+        return adjective + "ness"
+    if adjective in ("shy", "wonderful", "delightful", "tireless", "respectful", "untrustworthy"):
+        return None
     if adjective.endswith("y") and not adjective.endswith("-shy"):
         return adjective[:-1] + "iness"
-    if adjective.endswith(("ful", "less", "ish", "hearted", "minded", "spirited", "mannered")):
-        return adjective + "ness"
-    if adjective in ("rude", "vain", "kind", "gentle", "calm", "polite", "bitter", "sour", "smug"):
+    if adjective.endswith(("ful", "less", "ish", "hearted", "minded", "spirited")):
         return adjective + "ness"
     return None
 
@@ -74,3 +78,9 @@ def takes_an(word: str) -> bool:
     if first.startswith(SILENT_H):
         return True
     return first[:1] in VOWELS and not first.startswith(SOUNDED_LIKE_CONSONANT)
+
+
+def is_long(adjective: str) -> bool:
+    """Whether an adjective is compared with *more* and *most*."""
+    endings = ("ful", "less", "ous", "ish", "ing", "ed", "ive", "ant", "ent", "able", "ible", "ic")
+    return len(adjective) >= 9 or "-" in adjective or adjective.endswith(endings)
