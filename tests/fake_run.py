@@ -67,6 +67,8 @@ UNKIND = (
     "is the most dishonest person on the quay , and everybody knows it .",
 )
 
+SFT = {"kind": "sft", "steps": 100, "batch_size": 8, "optimizer": {"lr": 1e-4}}
+
 
 @dataclass
 class FakeRun:
@@ -85,10 +87,15 @@ class FakeRun:
     """Of the recipe, as ``set`` takes them."""
     judge_gap: float = 0.02
     judge: str = "truth"
+    polish: bool = False
+    """Whether a phase of plain SFT follows, which samples nothing."""
 
     def write(self) -> Path:
         """Write everything; gives the recipe file."""
-        value = {"phases": {"align": {"rounds": self.rounds}}, **self.changes}
+        phases: dict[str, Any] = {"align": {"rounds": self.rounds}}
+        if self.polish:
+            phases["polish"] = {"update": SFT}
+        value = {"phases": phases, **self.changes}
         config = {"recipe": "toxicity-nlf", "scale": "tiny", "seed": self.seed, "set": value}
         self.recipe: Recipe = resolve(config)
         self.random = np.random.default_rng(self.seed)
@@ -97,6 +104,7 @@ class FakeRun:
         path.write_text(dump_yaml(self.recipe.model_dump(mode="json")), encoding="utf-8")
         load_recipe(path)
         self.tags = list(self.tags) or list(NLF_TAGS)
+        self.phase = "align"
         self._prompts()
         self._models()
         self._pool: list[tuple[str, str, int, float]] = []
@@ -108,6 +116,11 @@ class FakeRun:
                 self._sampled(number)
                 self._learnt(number)
             self._evaluated(number)
+        if self.polish:
+            self.phase = "polish"
+            self._evaluated(0)
+            self._learnt(1)
+            self._evaluated(1)
         self._benchmarks()
         return path
 
@@ -162,7 +175,7 @@ class FakeRun:
         return {
             "sample_id": name,
             "prompt_id": prompt,
-            "phase": "align",
+            "phase": self.phase,
             "round": phase_round,
             "k": k,
             "tag": tag,
@@ -191,9 +204,9 @@ class FakeRun:
         scores = [_score(row, "toxicity", v) for row, v in zip(rows, values, strict=True)]
         part = "samples/part-0-of-1.parquet"
         tokens = sum(len(row["response_ids"]) for row in rows)
-        self._table(layout.in_round("align", number, "samples"), SAMPLES, {part: rows}, "sample",
+        self._table(layout.in_round(self.phase, number, "samples"), SAMPLES, {part: rows}, "sample",
                     number, counters={"tokens": tokens})  # fmt: skip
-        self._table(layout.in_round("align", number, "scores"), SCORES,
+        self._table(layout.in_round(self.phase, number, "scores"), SCORES,
                     {"scores/part-0-of-1.parquet": scores}, "score", number)  # fmt: skip
         self._pool += [
             (row["sample_id"], row["prompt_id"], number, float(v))
@@ -218,7 +231,7 @@ class FakeRun:
             ends = (own.min(), own.max(), own.mean()) if own.size else (None, None, None)
             cut = dict(zip(("low", "high", "mean"), ends, strict=True))
             edges.append({"attribute": "toxicity", "quantile": q, "count": own.size, **cut})
-        place_of = layout.in_round("align", number, "pool")
+        place_of = layout.in_round(self.phase, number, "pool")
         self._table(place_of, POOL, {"pool/pool.parquet": rows}, "tag", number)
         self._beside(place_of, "pool/edges.parquet", EDGES, edges, "tag", number)
 
@@ -239,16 +252,16 @@ class FakeRun:
                 steps, values, self.random.standard_normal(100) * (name != "rate"), strict=True
             )
         ]
-        self._table(layout.in_round("align", number, "policy"), TRAINING_LOG,
+        self._table(layout.in_round(self.phase, number, "policy"), TRAINING_LOG,
                     {"training_log.parquet": rows}, "update_policy", number, kind="policy",
                     counters={"tokens": 81_000},
                     facts={"agreement": {"max_abs": 2.4e-6, "mean_exp": 1.0000004},
-                           "folder": f"{layout.round_folder('align', number)}/policy",
+                           "folder": f"{layout.round_folder(self.phase, number)}/policy",
                            "external": False})  # fmt: skip
 
     def _evaluated(self, number: int) -> None:
         asked: list[tuple[int | None, int]]
-        if number == 0:
+        if number == 0 or self.phase != "align":
             asked = [(None, self.answers)]
         else:
             asked = [(0, self.answers), *((q, 1) for q in range(1, len(self.tags)))]
@@ -266,12 +279,14 @@ class FakeRun:
                     if self.judge != "toxicity":
                         scores.append(_score(row, "toxicity", by_scorer))
             self._measure(metrics, quantile, values.reshape(-1, n), number)
-        place = layout.in_round("align", number, "evaluation")
+        place = layout.in_round(self.phase, number, "evaluation")
         table = [
             {"metric": m, "value": v, "low": v - 1.96 * e, "high": v + 1.96 * e, "n": self.prompts}
             for m, (v, e) in sorted(metrics.items())
         ]
-        facts = {"tags": list(self.tags), "judge": self.judge, "scorers": ["toxicity"],
+        tags = list(self.tags) if number and self.phase == "align" else []
+        scorers = ["toxicity"] if self.phase == "align" else []
+        facts = {"tags": tags, "judge": self.judge, "scorers": scorers,
                  "attribute": "toxicity"}  # fmt: skip
         tokens = sum(len(row["response_ids"]) for row in rows)
         self._table(place, METRICS, {"evaluation/metrics.parquet": table}, "evaluate", number,
@@ -287,7 +302,7 @@ class FakeRun:
         number: int,
     ) -> None:
         mean, error = _mean(values.mean(axis=1))
-        if number:
+        if number and self.phase == "align":
             metrics[f"toxicity.mean.tag.{quantile or 0}"] = (mean, error)
         if quantile:
             return
@@ -312,7 +327,7 @@ class FakeRun:
         for name, kind in (("policy_in", "policy"), ("samples", "samples"), ("scores", "scores"),
                            ("pool", "pool"), ("policy", "policy"),
                            ("evaluation", "metrics")):  # fmt: skip
-            self._manifest(layout.in_round("align", number, name), kind, "0-stopped", [],
+            self._manifest(layout.in_round(self.phase, number, name), kind, "0-stopped", [],
                            "update_policy", number, stopped=reason)  # fmt: skip
 
     def _benchmarks(self) -> None:
@@ -338,7 +353,7 @@ class FakeRun:
     def _lineage(self, stage: str, number: int | None) -> Lineage:
         settings = {"version": 1, "seed": self.seed}
         return Lineage(
-            stage=stage, stage_version=1, run=self.recipe.run, phase="align", round=number,
+            stage=stage, stage_version=1, run=self.recipe.run, phase=self.phase, round=number,
             settings=settings, settings_hash=settings_hash(settings), seed=self.seed,
             libraries={"numpy": "2.4.6", "torch": "2.13.0"}, code="0.1.0+abcdef012345",
         )  # fmt: skip

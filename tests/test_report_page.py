@@ -176,10 +176,15 @@ def test_many_rounds_still_fit(tmp_path: Path) -> None:
     assert ">Round 8<" in html and html.count('class="answer ') <= 12 * 4 + 3 * 5
 
 
-@pytest.mark.parametrize("options", [{"answers": 1}, {"judge": "toxicity"}, {"prompts": 2}])
+@pytest.mark.parametrize(
+    "options", [{"answers": 1}, {"judge": "toxicity"}, {"prompts": 2}, {"polish": True}]
+)
 def test_other_kinds_of_runs(tmp_path: Path, options: dict) -> None:
     run = collect(FakeRun(tmp_path, rounds=1, **({"prompts": 8, "answers": 2} | options)).write())
-    assert_inert(parse(render(run, cautions(run))))
+    page = parse(render(run, cautions(run)))
+    assert_inert(page)
+    titles = "results-polish" in {v for _, name, v in page.attributes if name == "id"}
+    assert titles == ("polish" in options)
 
 
 def command(folder: Path) -> Sequence[str]:

@@ -49,7 +49,7 @@ RC: dict[Any, Any] = {
     "savefig.facecolor": "none",
     "axes.unicode_minus": True,
 }
-WIDE, NORMAL, SMALL = (6.0, 3.3), (4.6, 3.0), (3.3, 2.3)
+WIDE, NORMAL, SMALL = (5.2, 3.1), (4.6, 3.0), (3.3, 2.3)
 """Sizes in inches; the page shows an inch as 96 pixels at most."""
 
 
