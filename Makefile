@@ -45,11 +45,12 @@ run: install ## run a recipe: RECIPE, SCALE, SEED, SET, SHARDS, CORES
 	@config=("recipe=$$RECIPE" "scale=$$SCALE" "seed=$$SEED"); \
 	if [[ -n "$$SET" ]]; then config+=("set=$$SET"); fi; \
 	if [[ -n "$$SHARDS" ]]; then config+=("shards=$$SHARDS"); fi; \
+	$(BIN)/python -m workflow.cli unlock; \
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores "$$CORES" --config "$${config[@]}"
 
 .PHONY: test
 test: install-dev ## all tests but those that need a cluster
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not cluster" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not cluster" $(ARGS)
 
 .PHONY: test-cluster
 test-cluster: install-dev ## the tests on a real Slurm
