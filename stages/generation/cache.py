@@ -72,6 +72,7 @@ class SlotCache(Cache):
 
     def __init__(self, rows: int, capacity: int) -> None:
         super().__init__(layers=[])
+        self.slot_layers: list[SlotLayer] = []
         self.rows = rows
         self.capacity = rounded_up(capacity, COLUMNS)
         self.used = COLUMNS
@@ -107,9 +108,10 @@ class SlotCache(Cache):
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         """Write one layer's states by the plan; see :meth:`SlotLayer.update`."""
-        while len(self.layers) <= layer_idx:
-            self.layers.append(SlotLayer(self))
-        return self.layers[layer_idx].update(key_states, value_states)
+        while len(self.slot_layers) <= layer_idx:
+            self.slot_layers.append(SlotLayer(self))
+            self.layers.append(self.slot_layers[-1])
+        return self.slot_layers[layer_idx].update(key_states, value_states)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Columns seen before this step, for models whose rows march in step (T5)."""
@@ -117,7 +119,7 @@ class SlotCache(Cache):
 
     def keep(self, places: Tensor) -> None:
         """Move these rows to the front, in this order; what lay there is lost."""
-        for layer in self.layers:
+        for layer in self.slot_layers:
             layer.keep(places)
 
 

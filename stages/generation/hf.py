@@ -45,7 +45,7 @@ class HFEngine:
         self.end_ids = tuple(ends)
         self.pad_id = pad_token_id
         self.slots = slots
-        self.vocabulary = int(model.get_input_embeddings().num_embeddings)
+        self.vocabulary = len(model.get_output_embeddings().weight)
         self.invariant = (attention or _default_attention(model)) == "invariant"
         self.configs = attention_configs(model)
         if slots < 1:

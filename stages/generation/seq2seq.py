@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
-from transformers.modeling_outputs import BaseModelOutput
 
 from stages.generation.attention import COLUMNS, ROWS, invariant, positions_of, rounded_up
 from stages.generation.cache import SlotCache, mask_value
@@ -88,7 +87,7 @@ class EncodedRows:
         own_mask = mask.masked_fill_(unseen, self.hidden).expand(self.width, 1, 1, -1)
         with invariant(self.configs):
             output = self.model(
-                encoder_outputs=BaseModelOutput(last_hidden_state=self.encoded),
+                encoder_outputs=(self.encoded,),
                 attention_mask=self.query_mask,
                 decoder_input_ids=tokens[:, None],
                 decoder_attention_mask=own_mask,
