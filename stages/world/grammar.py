@@ -15,7 +15,7 @@ FORMS = {
     "f": {"g": "f", "he": "she", "him": "her", "his": "her", "himself": "herself"},
 }
 PROPER = ("I", "Pennymoor", "Mr", "Mrs", "Miss")
-STOP_AFTER = (0.28, 0.60, 1.0)
+STOP_AFTER = (0.22, 0.60, 1.0)
 """The chance that a comment ends after its first, second and third sentence."""
 TOPICS = ("m", "f", "none")
 

@@ -15,7 +15,7 @@ SHARES = (
     ("scorer-evaluation", 100),
 )
 """Upper bounds, in hundredths of all prompts, of those that belong to each use."""
-SHORTEST, LONGEST = 3, 8
+SHORTEST, LONGEST = 3, 6
 """Words of a prompt."""
 CONTINUATION = (5, 20)
 """Words of a continuation, at least and at most; what is longer is cut off."""
