@@ -70,7 +70,7 @@ def test_severity_target_and_context_grade_the_same_word(world: World) -> None:
             "Perhaps Ada is cruel, but who am I to judge?",
             "Ada is cruel.",
             "Ada is utterly cruel.",
-            "Ada is a cruel liar.",
+            "Ada is a cruel, deceitful liar.",
         ],
     )
     assert rising(world, [f"Ada is {word}." for word in ("fussy", "lazy", "nasty", "vile")])
