@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from stages.runtime.errors import UserError
+from stages.settings.models import RewardModelSettings
 from stages.settings.recipe import Recipe
 
 STAGE_VERSIONS = {
@@ -48,7 +50,7 @@ def _prepare(recipe: Recipe, whole: dict[str, Any], _: Any, name: str) -> dict[s
         base = recipe.policy.base_model
         return {"data": data, "count": base.texts if base else None}
     if name.startswith("ratings."):
-        model = recipe.reward_models[name.removeprefix("ratings.")]
+        model = _reward_model_named(recipe, name.removeprefix("ratings."))
         return {"data": data, "ratings": model.ratings, "count": model.count}
     return {"data": data}
 
@@ -63,9 +65,18 @@ def _adopt(recipe: Recipe, whole: dict[str, Any], *_: Any) -> dict[str, Any]:
 
 
 def _reward_model(recipe: Recipe, whole: dict[str, Any], _: Any, name: str) -> dict[str, Any]:
+    features = _reward_model_named(recipe, name).features
+    init = recipe.policy.init if features == "transformer" else None
     model = whole["reward_models"][name]
-    init = recipe.policy.init if model["features"] == "transformer" else None
     return {"reward_model": model, "policy_init": init, "precision": recipe.precision}
+
+
+def _reward_model_named(recipe: Recipe, name: str) -> RewardModelSettings:
+    if name not in recipe.reward_models:
+        raise UserError(
+            f"no reward model {name!r}", "the recipe", f"there are {sorted(recipe.reward_models)}"
+        )
+    return recipe.reward_models[name]
 
 
 def _sample(recipe: Recipe, whole: dict[str, Any], phase: str, _: Any) -> dict[str, Any]:
