@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stages.runtime.errors import UserError
 from stages.world.automaton import Automaton, Expand, gendered
 from stages.world.notation import Node, read
 
@@ -76,7 +77,10 @@ class Grammar:
         forms = FORMS.get(gender, {})
 
         def rule(name: str) -> Node:
-            return self._rules[gendered(name, forms)]
+            name = gendered(name, forms)
+            if name not in self._rules:
+                raise UserError(f"no rule is called @{name}", "data/world/rules.yaml")
+            return self._rules[name]
 
         def word(name: str) -> str:
             return gendered(name, forms)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from stages.runtime.errors import UserError
 from stages.world.automaton import Automaton
 from stages.world.surface import Token
 
@@ -51,6 +52,8 @@ class Reader:
     def _lexeme_keys(self, classes: dict[str, tuple[str, ...]]) -> dict[str, Key]:
         found: dict[str, list[int]] = {}
         for name, ident in self._symbol_ids.items():
+            if name.startswith("<") and name[1:-1] not in classes:
+                raise UserError(f"the grammar names a class {name} that has no words")
             members = classes[name[1:-1]] if name.startswith("<") else (name,)
             for lexeme in members:
                 found.setdefault(lexeme, []).append(ident)
@@ -75,15 +78,18 @@ class Reader:
     def unfinished_key(self, start: str, first: bool) -> Key:
         """The symbols of every lexeme that begins with ``start``."""
         name = ("^" if first else "") + start
-        if name not in self._prefix_keys:
+        key = self._prefix_keys.get(name)
+        if key is None:
             ids: set[int] = set()
             for begin in {start, start[:1].lower() + start[1:]} if first else {start}:
                 at = bisect.bisect_left(self._sorted, begin)
                 while at < len(self._sorted) and self._sorted[at].startswith(begin):
                     ids.update(self._keys[self._sorted[at]])
                     at += 1
-            self._prefix_keys[name] = tuple(sorted(ids))
-        return self._prefix_keys[name]
+            key = tuple(sorted(ids))
+            if key:  # texts in no language must not fill the memory
+                self._prefix_keys[name] = key
+        return key
 
     def _intern(self, states: tuple[int, ...]) -> int:
         if states not in self._set_ids:

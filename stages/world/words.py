@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from stages.runtime.errors import UserError
 from stages.world.automaton import Automaton
 from stages.world.lexicon import Lexicon
 from stages.world.notation import Mark
@@ -61,6 +62,9 @@ def read_marks(
     for mark in marks:
         if mark.kind in values:
             values[mark.kind] = mark.value
+    for mark in marks:
+        if mark.kind == "context" and mark.name not in contexts:
+            raise UserError(f"no context is called {mark.name}", "data/world/contexts.yaml")
     opened = tuple(contexts[m.name] for m in marks if m.kind == "context")
     ends = any(m.kind == "clause" for m in marks)
     return values["unkind"], values["kind"], values["retract"], opened, ends

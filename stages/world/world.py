@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import yaml
@@ -155,11 +155,15 @@ class World:
 
     def split_prompts(self, split: Split, n: int) -> list[PromptRow]:
         """``n`` prompts with distinct texts; no two splits share a prompt or a comment."""
+        if split not in get_args(Split):
+            raise ValueError(f"no split {split!r}; there are {get_args(Split)}")
         return self._prompts(split, n)
 
     def labelled(self, half: Half, n: int) -> list[PromptRow]:
         """``n`` rows to train a scorer on; the halves share no prompt and no comment with each
         other, with the splits of prompts or with the training documents."""
+        if half not in get_args(Half):
+            raise ValueError(f"no half {half!r}; there are {get_args(Half)}")
         return self._prompts(f"scorer-{half}", n)
 
     def _stream(self, name: str, seed: int) -> Iterator[tuple[str, float]]:
