@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from structlog.testing import capture_logs
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -23,3 +26,10 @@ def shared() -> Path:
     if not place:
         pytest.skip("RONDO_SHARED is not set: goldens and real data are not here")
     return Path(place)
+
+
+@pytest.fixture
+def logged() -> Iterator[list[MutableMapping[str, Any]]]:
+    """The events that this process logs while the test runs."""
+    with capture_logs() as entries:
+        yield entries

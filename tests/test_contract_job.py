@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -329,15 +328,10 @@ def test_a_killed_copy_leaves_no_lock(run: Path) -> None:
     assert not score(run, finish)
 
 
-def test_the_key_of_a_job_is_in_its_log(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from stages.runtime import events
-
-    events.configure("score")
-    keys = []
+def test_the_key_of_a_job_is_in_its_log(run: Path, logged: list[MutableMapping[str, Any]]) -> None:
     for steps in (7, 7, 8):
         write_recipe(run, set=f"reward_models.toxicity.steps={steps}")
         with pytest.raises(Preempted):
             score(run, note)
-        lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
-        keys += [line["key"] for line in lines if line["event"] == "started"]
+    keys = [entry["key"] for entry in logged if entry["event"] == "started"]
     assert keys[0] == keys[1] != keys[2]
