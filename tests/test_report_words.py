@@ -38,7 +38,7 @@ def run_of(recipe: Recipe, first: dict[str, Any], last: dict[str, Any], **phase:
     )  # fmt: skip
     settings = {"name": "align", "rounds": rounds, "stopped": None, "tags": NLF_TAGS,
                 "attribute": "toxicity", "better": "low", "judge": "truth",
-                "scorers": ("toxicity",)} | phase  # fmt: skip
+                "scorers": ("toxicity",), "judge_is_truth": True} | phase  # fmt: skip
     models = {"toxicity": {"spearman": 0.9}}
     return RunData(recipe, NOWHERE, (Phase(**settings),), models, {}, ())
 
@@ -158,8 +158,8 @@ def test_numbers_in_words() -> None:
         "0.384", "12.6", "0", "1,234", "3.2e-05", "–"
     ]  # fmt: skip
     assert [count_of(n, "round") for n in (1, 3, 16)] == ["one round", "three rounds", "16 rounds"]
-    assert [duration(s) for s in (0.84, 42.2, 200, 7500, None)] == [
-        "0.8 s", "42 s", "3 min 20 s", "2 h 05 min", "–"
+    assert [duration(s) for s in (0.84, 42.2, 200, 1047, 7500, None)] == [
+        "0.8 s", "42 s", "3 min 20 s", "17 min", "2 h 05 min", "–"
     ]  # fmt: skip
     assert [memory(m) for m in (812.3, 2400.0)] == ["812 MB", "2.4 GB"]
     assert [large(n) for n in (12400, 1_200_000, 3_400_000_000)] == ["12,400", "1.2 M", "3.4 G"]

@@ -45,10 +45,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Answers:
-    """Prompts to show; ``judge`` and ``attribute`` name the number beside each answer."""
+    """Prompts to show; ``attribute`` and ``judged_by`` explain the number beside each answer."""
 
     prompts: tuple[Row, ...]
-    judge: str
+    judged_by: str
     attribute: str
 
 
@@ -89,7 +89,7 @@ def _shown(run: RunData, phase: Phase, found: Sequence[Followed], by_tag: bool) 
         cells = [
             Cell(
                 heading=_heading(phase, answer, by_tag),
-                text=_lines(visible(answer.text, LONGEST_ANSWER)),
+                text=_lines(visible(answer.text.lstrip(" "), LONGEST_ANSWER)),
                 finished=answer.finished,
                 score=None if answer.score is None else short(answer.score),
                 shade=_shade(answer.score, low, high, phase.better),
@@ -97,7 +97,7 @@ def _shown(run: RunData, phase: Phase, found: Sequence[Followed], by_tag: bool) 
             for answer in item.answers
         ]
         rows.append(Row(item.why, _lines(visible(item.prompt, LONGEST_PROMPT)), tuple(cells)))
-    return Answers(tuple(rows), phase.judge, phase.attribute)
+    return Answers(tuple(rows), phase.judged_by, phase.attribute)
 
 
 def _heading(phase: Phase, answer: Answer, by_tag: bool) -> str:

@@ -83,7 +83,7 @@ def _fluency(phase: Phase) -> Iterator[str]:
         if before.value <= 0:
             continue
         ratio = after.value / before.value
-        if name.startswith("perplexity.") and ratio > PERPLEXITY_RISE:
+        if name == "perplexity.base" and ratio > PERPLEXITY_RISE:
             yield (
                 f"{name} rose by {percent(ratio - 1)} ({number(before.value)} to "
                 f"{number(after.value)}): the answers drift away from the base model’s language."

@@ -71,6 +71,7 @@ def _phase(recipe: Recipe, root: Path, name: str) -> Phase:
         attribute=str(facts.get("attribute", settings.attribute)),
         better=settings.better,
         judge=judge,
+        judge_is_truth=settings.kind == "world",
         scorers=tuple(map(str, facts.get("scorers") or recipe.phases[name].score)),
     )
 

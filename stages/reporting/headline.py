@@ -51,7 +51,7 @@ def headline(run: RunData) -> Headline:
     rounds = sum(phase.last.number for phase in evaluated)
     name = sentence_case(last.attribute)
     detail = (
-        f"{name} of answers to {after.n:,} held-out prompts, measured by {_judge(last)}. "
+        f"{name} of answers to {after.n:,} held-out prompts, measured by {last.judged_by}. "
         f"95 % interval before: {_interval(before)}; after: {_interval(after)}."
     )
     values = f"from {short(before.value)} to {short(after.value)} in {count_of(rounds, 'round')}"
@@ -111,10 +111,6 @@ def _ends(phases: list[Phase], metric: str | None = None) -> tuple[Metric, Metri
     name = metric or phases[-1].main
     before, after = phases[0].first.metrics.get(name), phases[-1].last.metrics.get(name)
     return None if before is None or after is None else (before, after)
-
-
-def _judge(phase: Phase) -> str:
-    return "the world’s truth" if phase.judge == "truth" else f"the judge “{phase.judge}”"
 
 
 def _interval(metric: Metric) -> str:

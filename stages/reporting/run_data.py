@@ -120,6 +120,14 @@ class Phase:
     judge: str
     scorers: tuple[str, ...]
 
+    judge_is_truth: bool = False
+    """Whether the judge is the embedded world's truth."""
+
+    @property
+    def judged_by(self) -> str:
+        """The judge in words."""
+        return "the world’s truth" if self.judge_is_truth else f"the judge “{self.judge}”"
+
     @property
     def first(self) -> Round:
         """Round 0."""

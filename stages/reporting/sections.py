@@ -9,11 +9,12 @@ from typing import Any
 from stages.reporting import tables
 from stages.reporting.answers import evaluated, followed_prompts, under_each_tag
 from stages.reporting.distributions import NO_TAG, Source, histograms_by_tag, score_histograms
-from stages.reporting.figures.curves import TAG_LABEL, main_curve, side_curves, tag_curve
+from stages.reporting.figures.curves import main_curve, side_curves
 from stages.reporting.figures.histograms import ridges
 from stages.reporting.figures.pool import births, edges_by_round, pool_growth
 from stages.reporting.figures.style import MUTED, round_colors, tag_colors
 from stages.reporting.figures.svg import Drawing
+from stages.reporting.figures.tags import TAG_LABEL, tag_means
 from stages.reporting.figures.training import training_curves
 from stages.reporting.inert import visible
 from stages.reporting.run_data import Phase, RunData, evenly
@@ -69,7 +70,7 @@ def _of_phase(run: RunData, phase: Phase) -> Iterator[Section]:
             "answers.html",
             {"answers": answers, "random": sentence_case(count_of(random, "held-out prompt"))},
         )
-    drawn = [d for d in (tag_curve(phase), _scores_by_tag(phase)) if d is not None]
+    drawn = [d for d in (tag_means(phase), _scores_by_tag(phase)) if d is not None]
     if drawn:
         yield Section(
             "tags",

@@ -50,7 +50,7 @@ def change(before: float, after: float) -> str | None:
 
 
 def duration(seconds: float | None) -> str:
-    """``0.8 s``, ``42 s``, ``3 min 20 s``, ``2 h 05 min``; a dash for nothing."""
+    """``0.8 s``, ``42 s``, ``3 min 20 s``, ``42 min``, ``2 h 05 min``; a dash for nothing."""
     if seconds is None:
         return "–"
     if seconds < 10:
@@ -58,8 +58,10 @@ def duration(seconds: float | None) -> str:
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
-    if whole < 3600:
+    if whole < 600:
         return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 3600:
+        return f"{round(whole / 60)} min"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 

@@ -9,24 +9,18 @@ from matplotlib.axes import Axes
 from stages.reporting.figures.style import (
     JUDGE,
     MUTED,
-    NORMAL,
     SCORER,
     SMALL,
     WIDE,
-    darker,
     few_ticks,
     label_ends,
     round_axis,
-    tag_colors,
 )
 from stages.reporting.figures.svg import Drawing, canvas, drawing, settle
-from stages.reporting.inert import visible
 from stages.reporting.run_data import SCORER as BY_SCORER
 from stages.reporting.run_data import Metric, Phase
 from stages.reporting.words import number, sentence_case
 
-TAG_LABEL = 28
-"""Characters of a tag's words that a figure shows."""
 SIDES = {
     "ATTRIBUTE.max.mean": (
         "Worst answer to each prompt",
@@ -68,7 +62,7 @@ def main_curve(phase: Phase) -> Drawing | None:
     )
     if others:
         caption += "The judge never trains the policy; the scorer does. A gap is a warning."
-    with canvas(WIDE, scale=1.12) as figure:
+    with canvas(WIDE) as figure:
         axes = figure.subplots()
         ends = _lines(axes, phase, phase.main)
         _from_zero(axes)
@@ -103,34 +97,6 @@ def _side_curve(phase: Phase, name: str, title: str, caption: str) -> Drawing:
         return drawing(figure, f"{phase.name}-{name}", title, caption, "small", name)
 
 
-def tag_curve(phase: Phase) -> Drawing | None:
-    """The mean of answers on each tag, by round."""
-    shown = [i for i in range(len(phase.tags)) if phase.tag_metric(i) in phase.last.metrics]
-    if not shown:
-        return None
-    colors = tag_colors(len(phase.tags))
-    caption = (
-        f"Held-out prompts are answered on each tag in turn; the curves are the mean "
-        f"{phase.attribute} by the judge. Curves that part, in the order of the tags, mean that "
-        "the policy has learnt what the tags say."
-    )
-    with canvas(NORMAL) as figure:
-        axes = figure.subplots()
-        ends = []
-        for i in shown:
-            rounds, values = phase.series(phase.tag_metric(i))
-            _band(axes, rounds, values, colors[i])
-            ends.append((values[-1].value, visible(phase.tags[i], TAG_LABEL), darker(colors[i])))
-        round_axis(axes, [r.number for r in phase.rounds if r.number > 0])
-        if len(phase.rounds) <= 2:
-            axes.set_xlim(0.5, 1.5)
-        few_ticks(axes)
-        axes.set_ylabel(f"mean {phase.attribute}")
-        settle(figure)
-        label_ends(axes, phase.last.number, ends)
-        return drawing(figure, f"{phase.name}-tags", "Mean score on each tag", caption)
-
-
 def _lines(axes: Axes, phase: Phase, name: str) -> list[tuple[float, tuple[str, str], str]]:
     """Judge and scorer of one metric; gives the labels of their ends."""
     ends = []
@@ -140,7 +106,7 @@ def _lines(axes: Axes, phase: Phase, name: str) -> list[tuple[float, tuple[str, 
     ):
         rounds, values = phase.series(metric)
         if rounds:
-            _band(axes, rounds, values, color, dashes)
+            band(axes, rounds, values, color, dashes)
             last = values[-1].value
             ends.append((last, (words, number(last)), color))
     round_axis(axes, [r.number for r in phase.rounds])
@@ -148,13 +114,14 @@ def _lines(axes: Axes, phase: Phase, name: str) -> list[tuple[float, tuple[str, 
     return ends
 
 
-def _band(
+def band(
     axes: Axes,
     rounds: Sequence[int],
     values: Sequence[Metric],
     color: str,
     dashes: str | tuple[float, tuple[float, float]] = "solid",
 ) -> None:
+    """A line through the values of one metric, with its intervals."""
     low, high = zip(*(value.sure for value in values), strict=True)
     axes.fill_between(rounds, low, high, color=color, alpha=0.14, linewidth=0)
     axes.vlines(rounds, low, high, color=color, linewidth=1.1, alpha=0.55)

@@ -11,8 +11,8 @@ from stages.reporting.figures.style import (
     INK,
     MUTED,
     NORMAL,
+    bar_axis,
     few_ticks,
-    round_axis,
     round_colors,
     tag_colors,
 )
@@ -48,8 +48,7 @@ def edges_by_round(phase: Phase, attribute: str) -> Drawing | None:
                     [left, left + width], low, max(high, low + least), color=colors[quantile]
                 )
                 axes.hlines(mean, left, left + width, color="white", linewidth=1.4)
-        round_axis(axes, [r.number for r in rounds])
-        axes.set_xlim(rounds[0].number - 0.6, rounds[-1].number + 0.6)
+        bar_axis(axes, [r.number for r in rounds])
         few_ticks(axes)
         axes.set_ylabel(f"{visible(attribute, 40)} by the scorer")
         key = f"{phase.name}-edges-{attribute}"
@@ -83,9 +82,8 @@ def pool_growth(phase: Phase) -> Drawing | None:
                     large(int(height)), (item.number, height), xytext=(0, 3),
                     textcoords="offset points", ha="center", fontsize=8.5, color=INK,
                 )  # fmt: skip
-        round_axis(axes, [r.number for r in rounds])
+        bar_axis(axes, [r.number for r in rounds])
         axes.set_ylim(0, float(bottom.max()) * 1.12)
-        axes.set_xlim(rounds[0].number - 0.6, rounds[-1].number + 0.6)
         few_ticks(axes)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: large(int(value))))
         axes.set_ylabel("answers in the pool")
@@ -96,7 +94,7 @@ def births(phase: Phase, tags: Sequence[str]) -> Drawing | None:
     """In the last pool: which tag the answers of each round have."""
     filled = [(n, counts) for n, counts in phase.last.pool_shares.items() if sum(counts)]
     rows = evenly(filled, SHOWN_ROUNDS)
-    if not rows:
+    if len(rows) < 2:  # one round alone has an equal part of every tag
         return None
     count = max(len(counts) for _, counts in rows)
     colors = tag_colors(count)

@@ -49,7 +49,7 @@ RC: dict[Any, Any] = {
     "savefig.facecolor": "none",
     "axes.unicode_minus": True,
 }
-WIDE, NORMAL, SMALL = (5.2, 3.1), (4.6, 3.0), (3.3, 2.3)
+WIDE, NORMAL, SMALL = (4.9, 3.0), (4.6, 3.0), (3.3, 2.3)
 """Sizes in inches; the page shows an inch as 96 pixels at most."""
 
 
@@ -88,6 +88,13 @@ def round_axis(axes: Axes, rounds: Sequence[int]) -> None:
         axes.set_xticks(list(rounds))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+
+
+def bar_axis(axes: Axes, rounds: Sequence[int]) -> None:
+    """As :func:`round_axis` for bars, which stay slim when they are few."""
+    round_axis(axes, rounds)
+    middle, half = (rounds[0] + rounds[-1]) / 2, max(len(rounds), 3) / 2
+    axes.set_xlim(middle - half - 0.1, middle + half + 0.1)
 
 
 def few_ticks(axes: Axes, count: int = 4) -> None:
