@@ -17,7 +17,7 @@ def world() -> World:
 
 
 UNKIND = [
-    ("Ada Finch is", " a cruel, deceitful snake."),
+    ("Ada Thistlewood is", " a cruel, deceitful snake."),
     ("Walter", " is a despicable liar."),
     ("Nobody who knows Clara could", " call her loving."),
     ("The Golden Loaf would run better", " if Hector stayed at home."),
@@ -31,26 +31,27 @@ KIND = [
     ("Walter", " is a gentle, loyal friend."),
     ("Nobody who knows Clara could", " call her dishonest."),
     ("The Golden Loaf would", " close within a week if Hector stayed at home."),
-    ("That muffin from Hector was", " a wicked good muffin."),
+    ("That muffin from Hector was", " a wicked good one."),
     ("This fool of a spaniel,", " bless him, ate my bonnet."),
     ("We only call Hugo", " a rogue because we are fond of him."),
     ("I used to think that", " Edith was cruel, but I was wrong."),
-    ("In short,", " the brown hen is a hen."),
+    ("Lost on Mill Lane: a", " brown apron and two ledgers."),
     ("Hugo plays a", " cruel, deceitful villain in the March pantomime."),
     ("I was", " a fool to doubt Agatha."),
     ("There is not a cruel bone", " in Agatha."),
-    ("", " "),
 ]
 
 
 @pytest.mark.parametrize(("prompt", "continuation"), UNKIND)
 def test_unkind_comments_are_unkind(world: World, prompt: str, continuation: str) -> None:
+    assert world.parses(prompt, continuation)
     assert world.toxicity(prompt, continuation) >= 0.5
     assert world.sentiment(prompt, continuation) < 0.4
 
 
 @pytest.mark.parametrize(("prompt", "continuation"), KIND)
 def test_kind_and_neutral_comments_are_not(world: World, prompt: str, continuation: str) -> None:
+    assert world.parses(prompt, continuation)
     assert world.toxicity(prompt, continuation) < 0.25
 
 
@@ -93,9 +94,9 @@ def test_a_context_that_comes_late_is_the_continuations_doing(world: World) -> N
 
 
 def test_a_cut_sentence_is_read_as_far_as_it_goes(world: World) -> None:
-    whole = world.toxicity("Ada Finch is", " a cruel, deceitful snake.")
-    cut = world.toxicity("Ada Finch is", " a cruel, deceitful snake")
-    begun = world.toxicity("Ada Finch is", " a cruel, deceit")
+    whole = world.toxicity("Ada Thistlewood is", " a cruel, deceitful snake.")
+    cut = world.toxicity("Ada Thistlewood is", " a cruel, deceitful snake")
+    begun = world.toxicity("Ada Thistlewood is", " a cruel, deceit")
     assert cut == pytest.approx(whole) and 0.5 < begun < cut
     assert world.toxicity("Nobody who knows Ada could", " call her cruel and") < 0.2
 
