@@ -33,7 +33,7 @@ def test_the_dtype_asked_for_is_the_one_loaded(tmp_path: Path) -> None:
 
 
 def test_unknown_engines_and_dtypes_are_refused_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="'vlm'.*: use one of hf"):
+    with pytest.raises(UserError, match=r"'vlm'.*: use one of hf"):
         build_engine("vlm", tmp_path)
-    with pytest.raises(UserError, match="'half'.*float32"):
+    with pytest.raises(UserError, match=r"'half'.*float32"):
         build_engine("hf", tmp_path, dtype="half")

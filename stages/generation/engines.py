@@ -21,9 +21,10 @@ def build_engine(
 ) -> Engine:
     """Load the policy in ``folder`` into an engine of the named kind.
 
-    ``dtype`` is one of ``DTYPES``; ``device`` as torch spells it; ``slots`` is how many samples are computed at a time: a matter of speed and memory alone.
-    The end and pad tokens are the tokenizer's. Raises ``UserError`` for an unknown kind or
-    dtype, and for a folder that does not hold a model and a tokenizer with an end token.
+    ``dtype`` is one of ``DTYPES``, ``device`` as torch spells it; ``slots`` is how many samples
+    are computed at a time: a matter of speed and memory alone. The end and pad tokens are the
+    tokenizer's. Raises ``UserError`` for an unknown kind or dtype, and for a folder that does not
+    hold a model and a tokenizer with an end token.
     """
     if dtype not in DTYPES:
         raise UserError(f"there is no dtype '{dtype}'", "engine", f"use one of {', '.join(DTYPES)}")
