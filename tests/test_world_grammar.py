@@ -115,6 +115,8 @@ def test_unknown_rules_classes_and_contexts_are_named() -> None:
     lost = Grammar({}, [Pattern(f"<lost> {p} .", p, 1.0, "any") for p in ("open", "follow")])
     with pytest.raises(UserError, match="<lost>"):
         Reader(lost.automaton, {})
+    with pytest.raises(UserError, match="ends with a choice"):
+        Grammar({}, [Pattern("Well ( . | ! )", "open", 1.0, "none")])
     with pytest.raises(UserError, match="sulking"):
         read_marks((Mark("context", "sulking"),), {})
 

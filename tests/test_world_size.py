@@ -29,9 +29,15 @@ def test_at_least_3000_word_types_are_spoken(world: World) -> None:
     assert len(types) >= 3000
 
 
-def test_at_least_200_sentence_patterns_each_spoken(world: World) -> None:
+def test_at_least_200_sentence_patterns_are_spoken(world: World) -> None:
     texts = {pattern.text for pattern in world.grammar.patterns}
-    assert len(texts) == len(world.grammar.patterns) >= 200
+    assert len(texts) == len(world.grammar.patterns)
+    starts, spoken = world.grammar.automaton.starts, set()
+    for document in world.documents(0, 6000):
+        for tokens in world.surface.sentences(document.text):
+            reading = world.reader.read(tokens, starts, True)
+            spoken.add(world.grammar.pattern_of[reading.states[-1]].text)
+    assert len(spoken) >= 200 and len(spoken) >= 0.95 * len(texts)
 
 
 def test_people_places_and_facts(world: World) -> None:

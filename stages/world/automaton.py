@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from stages.runtime.errors import UserError
 from stages.world.notation import Mark, Node, Rule, Sequence, Symbol
 
 Frontier = list[tuple[int, float]]
@@ -43,12 +44,18 @@ class Automaton:
             self.starts[name] = self.state("", prior=1.0)
         return self.starts[name]
 
-    def add(self, node: Node, start: str, weight: float, topic: str, expand: Expand) -> None:
-        """Add the sentences of ``node``, of total probability ``weight``, to those of ``start``."""
-        for state, probability in self.walk(node, [(self.start(start), weight)], expand):
-            if abs(probability - 1.0) > 1e-9:
-                raise ValueError("a sentence must end with a word of its own")
-            self.final[state] = topic
+    def add(self, node: Node, start: str, weight: float, topic: str, expand: Expand) -> int:
+        """Add the sentences of ``node``, of total probability ``weight``, to those of ``start``;
+        the state that they end in.
+
+        Raises:
+            UserError: the sentences do not all end with the same word, which no other part shares.
+        """
+        ends = self.walk(node, [(self.start(start), weight)], expand)
+        if len(ends) != 1 or abs(ends[0][1] - 1.0) > 1e-9:
+            raise UserError("a sentence pattern ends with a choice", mend="end it with . or ? or !")
+        self.final[ends[0][0]] = topic
+        return ends[0][0]
 
     def walk(self, node: Node, frontier: Frontier, expand: Expand) -> Frontier:
         """Add ``node`` after the frontier; the frontier after it."""

@@ -60,11 +60,15 @@ def plain_notation(text: str) -> str:
 
 
 class Grammar:
-    """The automaton of all sentences, with one start for openings and one for each topic."""
+    """The automaton of all sentences, with one start for openings and one for each topic.
+
+    ``pattern_of`` gives the pattern of a sentence by the state that it ends in.
+    """
 
     def __init__(self, rules: Mapping[str, str], patterns: list[Pattern]) -> None:
         self.patterns = patterns
         self.automaton = Automaton()
+        self.pattern_of: dict[int, Pattern] = {}
         self._rules = {
             name: read(plain_notation(text), f"rule {name}")[0] for name, text in rules.items()
         }
@@ -96,7 +100,8 @@ class Grammar:
             for gender, chance in self._genders(pattern.topic, topic):
                 share = pattern.share / total * chance
                 handed_on = topic if pattern.topic == "any" else gender
-                self.automaton.add(node, start, share, handed_on, self._expand[gender])
+                end = self.automaton.add(node, start, share, handed_on, self._expand[gender])
+                self.pattern_of[end] = pattern
 
     def _genders(self, about: str, topic: str) -> list[tuple[str, float]]:
         if about == "person" and not topic:
