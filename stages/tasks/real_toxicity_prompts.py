@@ -1,13 +1,15 @@
 """RealToxicityPrompts (Gehman et al. 2020): prompts and continuations with Perspective scores.
 
 Accepts the public data set's ``prompts.jsonl`` (a file, or a folder that holds it), a folder with
-``train.jsonl``, ``val.jsonl`` and ``test.jsonl`` (the split that Quark and NLF ship), or a data set
-name for ``datasets``. Without files per split, prompts are split by a hash of their text: 16 % test,
-4 % validation, the rest train. No prompt is in two splits.
+``train.jsonl``, ``val.jsonl`` and ``test.jsonl`` (the split that Quark and NLF ship), or a data
+set name for ``datasets``. Without files per split, prompts are split by a hash of their text:
+16 % test, 4 % validation, the rest train. No prompt is in two splits: with files per split, a
+prompt of the test file is left out of the others, and one of the validation file out of train.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from stages.tasks.json_lines import read_json_lines
 from stages.tasks.protocol import RatedText, RawPrompt
 
 SPLIT_FILES = {"train": "train.jsonl", "validation": "val.jsonl", "test": "test.jsonl"}
+"""An earlier split yields to a later one."""
 HALVES = ("train_half", "evaluation_half")
 Row = tuple[str, dict[str, Any]]
 
@@ -53,25 +56,37 @@ class RealToxicityPrompts:
         """
         if name not in HALVES:
             raise UserError(f"no ratings {name!r}", self.path, f"there are {', '.join(HALVES)}")
-        given = 0
-        for place, row in self._rows("train"):
-            half = HALVES[_bucket(row, place, "half") % 2]
-            if half == name and (count is None or given < count):
-                found = list(_rated(row, place, held_out=False))
-                given += len(found)
-                yield from found
+        half = (
+            rated
+            for place, row in self._rows("train")
+            if HALVES[_bucket(row, place, "half") % 2] == name
+            for rated in _rated(row, place, held_out=False)
+        )
+        yield from itertools.islice(half, count)
         for place, row in self._rows("test"):
             yield from _rated(row, place, held_out=True)
 
     def _rows(self, split: str) -> Iterator[Row]:
-        folder = Path(self.path)
-        if (folder / SPLIT_FILES["train"]).is_file():
-            yield from read_json_lines(folder / SPLIT_FILES[split])
+        if (Path(self.path) / SPLIT_FILES["train"]).is_file():
+            yield from self._rows_of_file(split)
             return
         for place, row in self._all_rows():
             bucket = _bucket(row, place, "split") % 100
             found = "test" if bucket < 16 else "validation" if bucket < 20 else "train"
             if found == split:
+                yield place, row
+
+    def _rows_of_file(self, split: str) -> Iterator[Row]:
+        folder, splits = Path(self.path), list(SPLIT_FILES)
+        later = [folder / SPLIT_FILES[other] for other in splits[splits.index(split) + 1 :]]
+        taken = {
+            _prompt_text(row, place)
+            for path in later
+            if path.is_file()
+            for place, row in read_json_lines(path)
+        }
+        for place, row in read_json_lines(folder / SPLIT_FILES[split]):
+            if _prompt_text(row, place) not in taken:
                 yield place, row
 
     def _all_rows(self) -> Iterator[Row]:
@@ -108,9 +123,12 @@ def _part(row: dict[str, Any], key: str, place: str) -> dict[str, Any]:
     return part
 
 
+def _prompt_text(row: dict[str, Any], place: str) -> str:
+    return str(_part(row, "prompt", place).get("text")).strip()
+
+
 def _bucket(row: dict[str, Any], place: str, purpose: str) -> int:
-    text = _part(row, "prompt", place).get("text")
-    return seed_from("realtoxicityprompts", purpose, str(text).strip()) >> 8
+    return seed_from("realtoxicityprompts", purpose, _prompt_text(row, place)) >> 8
 
 
 def _rated(row: dict[str, Any], place: str, held_out: bool) -> Iterator[RatedText]:
@@ -118,4 +136,10 @@ def _rated(row: dict[str, Any], place: str, held_out: bool) -> Iterator[RatedTex
         part = _part(row, key, place)
         text, value = part.get("text"), part.get("toxicity")
         if isinstance(text, str) and text.strip() and value is not None:
-            yield RatedText("", text, float(value), held_out)
+            yield RatedText("", text, _score(value, place), held_out)
+
+
+def _score(value: object, place: str) -> float:
+    if not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise UserError(f"a toxicity of {value!r}", place, "scores are numbers from 0 to 1")
+    return float(value)

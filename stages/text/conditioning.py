@@ -13,20 +13,17 @@ from typing import Any, Protocol
 from stages.runtime.errors import UserError
 
 Ids = tuple[int, ...]
+PROBE = "a"
 
 
 class Tokenizer(Protocol):
     """What is needed of a Hugging Face fast tokenizer."""
 
-    bos_token_id: int | None
-    eos_token_id: int | None
     backend_tokenizer: Any
 
-    def convert_tokens_to_ids(self, token: str) -> int:
-        """Id of one token."""
+    def __call__(self, text: str, **options: Any) -> Any:
+        """Encode a text: a mapping with ``input_ids``."""
         ...
-
-    def __call__(self, text: str, **options: Any) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -89,8 +86,16 @@ def plain_ids(tokenizer: Tokenizer, text: str) -> Ids:
 
 
 def special_frame(tokenizer: Tokenizer) -> tuple[Ids, Ids]:
-    """The ids that the tokenizer puts before and after every text (BOS; T5's EOS)."""
-    around = list(tokenizer("", add_special_tokens=True)["input_ids"])
-    start = tuple(i for i in around if i == tokenizer.bos_token_id)[:1]
-    rest = around[len(start) :]
-    return start, tuple(rest)
+    """The ids that the tokenizer puts before and after every text (BOS; T5's EOS).
+
+    Seen on a text, since an id alone does not tell: GPT-2 begins and ends with the same token.
+    """
+    bare = tuple(tokenizer(PROBE, add_special_tokens=False)["input_ids"])
+    framed = tuple(tokenizer(PROBE, add_special_tokens=True)["input_ids"])
+    for place in range(len(framed) - len(bare) + 1):
+        if bare and framed[place : place + len(bare)] == bare:
+            return framed[:place], framed[place + len(bare) :]
+    raise UserError(
+        "the tokenizer changes a text when it adds its special tokens",
+        mend="choose a policy with another tokenizer",
+    )
