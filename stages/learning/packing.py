@@ -1,8 +1,7 @@
 """Which sequences share a row and a forward pass, from their lengths alone.
 
 Pure functions on numbers of tokens; ties are broken by index, so the result is a function of the
-lengths. On a CPU rows of about 512 tokens are best: attention evaluates the whole square of a
-row, whatever its mask.
+lengths.
 """
 
 from __future__ import annotations
