@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import END, save_tiny_policy, tiny_gpt2, tiny_llama, tiny_tokenizer
+from tiny_models import END, save_tiny_policy, tiny_gpt2, tiny_llama, tiny_t5, tiny_tokenizer
 
 from stages.models.heads import (
     HEAD_SHAPE,
@@ -106,3 +106,9 @@ def test_a_missing_or_damaged_head_is_an_error(damage: str, message: str, tmp_pa
         (folder / HEAD_SHAPE).write_text('{"pool": "first", "outputs": ["x"]}')
     with pytest.raises(UserError, match=message):
         load_headed_model(folder, torch.float32, "cpu")
+
+
+def test_an_encoder_decoder_is_no_backbone(tmp_path: Path) -> None:
+    folder = save_tiny_policy(tmp_path / "t5", tiny_t5())
+    with pytest.raises(UserError, match="needs one stack"):
+        new_headed_model(folder, LAST, seed=0)

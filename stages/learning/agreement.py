@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from stages.learning.batches import Layout, plan_passes, token_batch
 from stages.learning.examples import Example
-from stages.models.forward import head_logits, response_hidden
+from stages.models.forward import response_logprobs
 from stages.models.precision import Precision, autocast
 
 LARGEST_FP32 = 1e-4
@@ -61,39 +61,48 @@ def check_agreement(
         raise ValueError("agreement is checked in eval mode: dropout would disturb it")
     if not sampled:
         raise ValueError("nothing to compare")
-    stored = {s.example.example_id: s.logprobs_raw for s in sampled}
     for s in sampled:
         if len(s.logprobs_raw) != len(s.example.response_ids):
             raise ValueError(f"{s.example.example_id}: one log-probability per token is needed")
-    differences: list[Tensor] = []
-    first: list[Tensor] = []
-    tempered: dict[float, list[Tensor]] = {t: [] for t in TEMPERATURES}
-    for rows in plan_passes([s.example for s in sampled], layout):
-        batch = token_batch(rows, "policy", layout).to(device)
-        values = [v for row in rows for e in row for v in stored[e.example_id]]
-        theirs = torch.tensor(values, dtype=torch.float32, device=device)
-        with autocast(precision, device):
-            logits = head_logits(model, response_hidden(model, batch))
-        difference = (_chosen(logits, batch.targets) - theirs).abs()
-        starts = torch.ones_like(batch.owner, dtype=torch.bool)
-        starts[1:] = batch.owner[1:] != batch.owner[:-1]
-        differences.append(difference)
-        first.append(difference[starts])
-        for temperature, gaps in tempered.items():
-            gaps.append((_chosen(logits / temperature, batch.targets) - theirs).abs())
-    gap = torch.cat(differences)
+    gap, starts = _gaps(model, sampled, layout, precision, device, temperature=1.0)
     found = Agreement(len(gap), float(gap.max()), float(gap.exp().mean()))
     near = found.largest <= LARGEST_FP32
     if precision == "bf16":
         near = found.mean_ratio <= LARGEST_BF16_RATIO
     if near:
         return found
-    means = {t: float(torch.cat(gaps).mean()) for t, gaps in tempered.items()}
+    tempered = {
+        t: float(_gaps(model, sampled, layout, precision, device, t)[0].mean())
+        for t in TEMPERATURES
+    }
     raise DisagreementError(
         f"trainer and sampler disagree on {found.tokens} sampled tokens: largest difference "
         f"{found.largest:.3g}, mean exp|difference| {found.mean_ratio:.4g} ({precision}); "
-        + diagnose(float(gap.mean()), float(torch.cat(first).mean()), means)
+        + diagnose(float(gap.mean()), float(gap[starts].mean()), tempered)
     )
+
+
+def _gaps(
+    model: nn.Module,
+    sampled: Sequence[Sampled],
+    layout: Layout,
+    precision: Precision,
+    device: torch.device,
+    temperature: float,
+) -> tuple[Tensor, Tensor]:
+    """|ours - stored| [T] for all tokens at a temperature, and which ones begin an answer [T]."""
+    stored = {s.example.example_id: s.logprobs_raw for s in sampled}
+    gaps: list[Tensor] = []
+    starts: list[Tensor] = []
+    for rows in plan_passes([s.example for s in sampled], layout):
+        batch = token_batch(rows, "policy", layout).to(device)
+        with autocast(precision, device):
+            ours = response_logprobs(model, batch, temperature)
+        values = [v for row in rows for e in row for v in stored[e.example_id]]
+        gaps.append((ours - torch.tensor(values, dtype=torch.float32, device=device)).abs())
+        before = torch.cat([batch.owner.new_full((1,), -1), batch.owner[:-1]])
+        starts.append(batch.owner != before)
+    return torch.cat(gaps), torch.cat(starts)
 
 
 def diagnose(mean: float, first: float, tempered: dict[float, float]) -> str:
@@ -104,7 +113,3 @@ def diagnose(mean: float, first: float, tempered: dict[float, float]) -> str:
     if first > 1.25 * mean:
         return "first tokens are off most: another template, tag or special token in the query"
     return "all tokens are off: other weights, or padding or positions handled differently"
-
-
-def _chosen(logits: Tensor, targets: Tensor) -> Tensor:
-    return logits.log_softmax(dim=1).gather(1, targets[:, None]).squeeze(1)

@@ -25,14 +25,18 @@ from stages.learning.examples import Example
 from stages.learning.losses import (
     ConditionalWeights,
     TokenSums,
-    automatic_chunk,
     chunked_sums,
     conditional_sums,
 )
 from stages.learning.reference import Reference
-from stages.learning.sft import columns
 from stages.learning.updater import LossSums, StepSums
-from stages.models.forward import TokenBatch, head_logits, response_hidden
+from stages.models.forward import (
+    TokenBatch,
+    automatic_chunk,
+    columns,
+    head_logits,
+    response_hidden,
+)
 from stages.models.precision import Precision, autocast
 
 
@@ -67,6 +71,9 @@ class ConditionalUpdater:
     ) -> None:
         if reference is None and (weights.kl != 0.0 or kl_controller is not None):
             raise ValueError("a KL weight needs a reference")
+        widths = [columns(m) for m in (model, reference.model if reference else model)]
+        if not 0 < weights.shared <= min(widths):
+            raise ValueError(f"{weights.shared} shared columns, but logits have {widths}")
         self.model, self.reference, self.weights = model, reference, weights
         self.layout, self.precision, self.chunk = layout, precision, chunk
         self.kl_controller, self.entropy_controller = kl_controller, entropy_controller

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -92,7 +92,7 @@ def conditional_sums(
 def chunked_sums(
     part: Callable[..., Sums], chunk: int, hidden: Tensor, *others: Tensor | None
 ) -> Sums:
-    """``part(hidden, *others)``, a tuple of sums over rows, with ``chunk`` rows alive at once.
+    """``part(hidden, *others)``, a named tuple of sums over rows, ``chunk`` rows alive at once.
 
     ``hidden`` [N, H] and the others [N, ...] (or None) are cut along N. The logits that ``part``
     makes of a chunk are made again in the backward pass, so that the peak is one chunk's logits
@@ -105,21 +105,12 @@ def chunked_sums(
     for start in range(0, count, chunk):
         rows = slice(start, start + chunk)
         pieces = [None if other is None else other[rows] for other in others]
-        done = checkpoint(
+        done: Any = checkpoint(
             part, hidden[rows], *pieces, use_reentrant=False, preserve_rng_state=False
         )
-        sums = done if sums is None else type(done)(*map(torch.add, sums, done))
+        sums = done if sums is None else done._make(map(torch.add, sums, done))
     assert sums is not None
     return sums
-
-
-def automatic_chunk(columns: int, device: torch.device) -> int:
-    """Tokens whose logits are kept at once: 16 MB of them on a CPU, 1 GB elsewhere, at least 16.
-
-    On a CPU larger chunks leave the cache and are slower as well as larger.
-    """
-    limit = 2**22 if device.type == "cpu" else 2**28
-    return max(limit // columns, 16)
 
 
 def _weighted(weight: float, value: Callable[[], Tensor]) -> Tensor:

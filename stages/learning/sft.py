@@ -10,9 +10,15 @@ from torch import Tensor, nn
 
 from stages.learning.batches import Layout, plan_passes, sequence_length, token_batch
 from stages.learning.examples import Example
-from stages.learning.losses import automatic_chunk, chunked_sums, token_nll
+from stages.learning.losses import chunked_sums, token_nll
 from stages.learning.updater import LossSums, StepSums
-from stages.models.forward import TokenBatch, bare, head_logits, response_hidden
+from stages.models.forward import (
+    TokenBatch,
+    automatic_chunk,
+    columns,
+    head_logits,
+    response_hidden,
+)
 from stages.models.precision import Precision, autocast
 
 
@@ -64,8 +70,3 @@ class SftUpdater:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to restore."""
-
-
-def columns(model: nn.Module) -> int:
-    """Width of the model's logits."""
-    return int(bare(model).get_output_embeddings().weight.shape[0])

@@ -142,18 +142,7 @@ class Trainer:
         sums = self._add_up([self._backward(b, b is batches[-1]) for b in batches])
         if sums.count == 0:
             raise UserError(f"step {self.step} has no response token", None, "check the pool")
-        # DDP has averaged over ranks what should be a sum.
-        scale = self.accelerator.num_processes / sums.count
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
-        torch._foreach_mul_(gradients, scale)
-        norm = nn.utils.get_total_norm(gradients)
-        if not math.isfinite(sums.total) or not bool(torch.isfinite(norm)):
-            raise NotFiniteError(
-                f"step {self.step}: loss {sums.total / sums.count}, gradient norm {float(norm)}; "
-                "lower the learning rate or clip gradients"
-            )
-        if self.settings.max_grad_norm is not None:
-            nn.utils.clip_grads_with_norm_(self._parameters, self.settings.max_grad_norm, norm)
+        norm = self._divide_gradients(sums)
         rate = self.schedule.rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -164,11 +153,26 @@ class Trainer:
             step=self.step,
             loss=sums.total / sums.count,
             rate=rate,
-            grad_norm=float(norm),
+            grad_norm=norm,
             count=sums.count,
             sequences=sums.sequences,
             means={name: sums.mean(name) for name in sums.stats},
         )
+
+    def _divide_gradients(self, sums: StepSums) -> float:
+        """From sums to the step's mean, clipped if asked; the norm is that before clipping."""
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        # DDP has averaged over ranks what should be a sum.
+        torch._foreach_mul_(gradients, self.accelerator.num_processes / sums.count)
+        norm = nn.utils.get_total_norm(gradients)
+        if not math.isfinite(sums.total) or not bool(torch.isfinite(norm)):
+            raise NotFiniteError(
+                f"step {self.step}: loss {sums.total / sums.count}, gradient norm {float(norm)}; "
+                "lower the learning rate or clip gradients"
+            )
+        if self.settings.max_grad_norm is not None:
+            nn.utils.clip_grads_with_norm_(self._parameters, self.settings.max_grad_norm, norm)
+        return float(norm)
 
     def _my_examples(self) -> list[Any]:
         """This process's share of the step's examples."""

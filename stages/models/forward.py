@@ -94,11 +94,35 @@ def head_logits(model: nn.Module, hidden: Tensor) -> Tensor:
     return inner.get_output_embeddings()(hidden).float()
 
 
-def response_logprobs(model: nn.Module, batch: TokenBatch) -> Tensor:
-    """The model's own log-probability [N] (fp32, temperature 1, no filter) of each target."""
-    logits = head_logits(model, response_hidden(model, batch))
-    chosen = logits.gather(1, batch.targets[:, None]).squeeze(1)
-    return chosen - logits.logsumexp(dim=1)
+def response_logprobs(model: nn.Module, batch: TokenBatch, temperature: float = 1.0) -> Tensor:
+    """The model's own log-probability [N] (fp32, no filter) of each target."""
+    hidden = response_hidden(model, batch)
+    rows = automatic_chunk(columns(model), hidden.device)
+    return torch.cat(
+        [
+            token_logprobs(head_logits(model, states) / temperature, targets)
+            for states, targets in zip(hidden.split(rows), batch.targets.split(rows), strict=True)
+        ]
+    )
+
+
+def token_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
+    """log softmax(logits)[target]: [N, V] and [N] to [N]."""
+    return logits.gather(1, targets[:, None]).squeeze(1) - logits.logsumexp(dim=1)
+
+
+def columns(model: nn.Module) -> int:
+    """Width of the model's logits."""
+    return int(bare(model).get_output_embeddings().weight.shape[0])
+
+
+def automatic_chunk(width: int, device: torch.device) -> int:
+    """Tokens whose logits are made at once: 16 MB of them on a CPU, 1 GB elsewhere, at least 16.
+
+    On a CPU larger chunks leave the cache and are slower as well as larger.
+    """
+    limit = 2**22 if device.type == "cpu" else 2**28
+    return max(limit // width, 16)
 
 
 def check_head(model: nn.Module, where: str) -> None:

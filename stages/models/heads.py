@@ -126,4 +126,10 @@ def _load_backbone(
     # Encoders are published without the pooler that AutoModel adds and that nothing here reads.
     info["missing_keys"] = {key for key in info["missing_keys"] if not key.startswith("pooler.")}
     refuse_missing(info, folder)
+    if backbone.config.is_encoder_decoder:
+        raise UserError(
+            "a head needs one stack, but this model has an encoder and a decoder",
+            folder,
+            "take an encoder or a decoder-only model",
+        )
     return backbone.eval(), tokenizer
