@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def test_equal_manifests_are_equal_files(tmp_path: Path) -> None:
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
 
 
-@pytest.mark.parametrize("key", [field for field in Lineage.__dataclass_fields__])
+@pytest.mark.parametrize("key", list(Lineage.__dataclass_fields__))
 def test_every_field_of_a_lineage_is_kept(key: str) -> None:
     assert Lineage.from_json(json.loads(json.dumps(lineage().to_json()))) == lineage()
     other = json.loads(json.dumps(lineage().to_json()))
@@ -129,7 +130,7 @@ def test_shards_add_up_to_the_digest_of_the_whole(shards: int, count: int) -> No
     cuts = [count * i // shards for i in range(shards + 1)]
     parts = [
         manifest(digest=str(table_digest(table.slice(a, b - a))))
-        for a, b in zip(cuts, cuts[1:], strict=False)
+        for a, b in itertools.pairwise(cuts)
     ]
     assert joined_digest(parts) == table_digest(table)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from recipes import recipe
 
 from stages.runtime.errors import UserError
@@ -146,7 +146,7 @@ class Inner(Strict):
 
 class Outer(Strict):
     items: list[Inner]
-    table: dict[str, Inner] = {}
+    table: dict[str, Inner] = Field(default_factory=dict)
 
 
 @pytest.mark.parametrize(
