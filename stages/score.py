@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from stages.artifacts.manifest import read_manifest, table_files
 from stages.artifacts.schemas import PROMPTS, SAMPLES, SCORES
@@ -19,7 +22,7 @@ from stages.contract.options import (
     main,
 )
 
-ROWS_PER_CHUNK = 1024
+CHUNK = 1024
 
 
 def score(
@@ -30,6 +33,7 @@ def score(
     prompts: PromptsFile,
     out: Out,
     model: Models = None,
+    chunk: Annotated[int, typer.Option(min=1, help="answers per resumable chunk")] = CHUNK,
 ) -> None:
     """Score one shard of samples."""
     inputs = {"samples": samples, "prompts": prompts, "models": model or []}
@@ -40,10 +44,10 @@ def score(
         if stopped:
             job.finish("scores", "0-" + "0" * 32, [], stopped=stopped)
             return
-        _score(job, samples, prompts)
+        _score(job, samples, prompts, chunk)
 
 
-def _score(job: Job, samples_path: Path, prompts_path: Path) -> None:
+def _score(job: Job, samples_path: Path, prompts_path: Path, chunk: int) -> None:
     from stages.rewards.build import build_scorer
     from stages.rewards.protocol import Scorable
     from stages.rewards.scoring import score_rows, trained_folder
@@ -67,8 +71,8 @@ def _score(job: Job, samples_path: Path, prompts_path: Path) -> None:
         SCORES,
         job.lineage(),
         job.work,
-        chunks_of(rows, ROWS_PER_CHUNK),
-        lambda chunk: score_rows(scorers, chunk),
+        chunks_of(rows, chunk),
+        lambda part: score_rows(scorers, part),
         "scoring",
     )
     job.finish("scores", str(digest), [path], digest.rows, {"samples": len(rows)})

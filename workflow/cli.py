@@ -70,6 +70,17 @@ def doctor() -> None:
 
 
 @app.command()
+def unlock() -> None:
+    """Remove the lock that a killed Snakemake left in this folder, if none runs here."""
+    from pathlib import Path
+
+    from workflow.unlock import unlock as remove
+
+    if remove(Path.cwd()):
+        print("removed the lock of a run that was killed")
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of recipes, for editors."""
     import json

@@ -15,10 +15,13 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from stages.models.forward import check_head
 from stages.runtime.atomic import whole_folder
 from stages.runtime.errors import UserError
+
+disable_progress_bar()  # a model loads in a moment; its bar would only break the log
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "*.model", "vocab.*")

@@ -1,0 +1,163 @@
+"""Evidence for what the project claims: runs, kills and benchmarks, written to docs/evidence.
+
+    make evidence                       all cells of issue A, about an hour and a half on two cores
+    make evidence ARGS="seeds"          one cell; the others stay as they were measured
+
+Every figure is written with the commit, the hardware and the command that gave it. Seeds are fixed
+beforehand (1, 2, 3) and all are reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.control import pooled_control
+from stages.runtime.atomic import write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = ROOT / "docs" / "evidence" / "A.json"
+SEEDS = (1, 2, 3)
+RECIPES = ("toxicity-nlf", "toxicity-quark")
+KEPT = ("toxicity.mean", "perplexity.base", "distinct.2", "kl.reference", "finished")
+
+
+def seeds() -> dict[str, Any]:
+    """Every recipe of the embedded world at `tiny`, with each seed."""
+    found: dict[str, Any] = {}
+    for recipe in RECIPES:
+        runs = []
+        for seed in SEEDS:
+            run = f"evidence-{recipe}-s{seed}"
+            wall = snakemake(f"recipe={recipe}", "scale=tiny", f"seed={seed}", f"run={run}")
+            runs.append(digest_of(run) | {"seed": seed, "wall_s": round(wall, 1)})
+        control = pooled_control([ROOT / "results" / f"evidence-{recipe}-s{s}" for s in SEEDS])
+        found[recipe] = {"runs": runs, "control": control}
+    return found
+
+
+def rtp() -> dict[str, Any]:
+    """The recipe on real text; RONDO_SHARED names the folder that holds the data."""
+    data = Path(os.environ["RONDO_SHARED"]) / "toxicity" / "realtoxicityprompts_4000.jsonl"
+    if not data.exists():
+        data = Path(os.environ["RONDO_SHARED"]) / "data" / "toxicity" / data.name
+    run = "evidence-toxicity-rtp-s1"
+    wall = snakemake("recipe=toxicity-rtp", f"run={run}", f"set=data.path={data}")
+    return digest_of(run) | {"wall_s": round(wall, 1)}
+
+
+def update_benchmark() -> dict[str, Any]:
+    """The update step against a padded loop with full logits."""
+    return {"output": program("-m", "benchmarks.update")}
+
+
+def generation_benchmark() -> dict[str, Any]:
+    """Sampling against the best padded generate."""
+    return {"output": program("-m", "benchmarks.generation")}
+
+
+def feedback_benchmark() -> dict[str, Any]:
+    """Quantiles of 1.35 and 10 million scores."""
+    return {"output": program("-m", "benchmarks.feedback")}
+
+
+def kills() -> dict[str, Any]:
+    """The tests that kill stages and Snakemake, at random points of their work."""
+    text = program("-m", "pytest", "-q", "-s", "tests/test_run_kill.py", "tests/test_run_whole.py")
+    return {"output": text}
+
+
+CELLS: dict[str, Callable[[], dict[str, Any]]] = {
+    "seeds": seeds,
+    "rtp": rtp,
+    "update": update_benchmark,
+    "generation": generation_benchmark,
+    "feedback": feedback_benchmark,
+    "kills": kills,
+}
+
+
+def snakemake(*config: str) -> float:
+    """One run from nothing; seconds that it took."""
+    start = time.monotonic()
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--config", *config]
+    subprocess.run(command, cwd=ROOT, check=True)
+    return time.monotonic() - start
+
+
+def digest_of(run: str) -> dict[str, Any]:
+    """The main figures of a run's summary."""
+    summary = json.loads((ROOT / "results" / run / "summary.json").read_text())
+    phase = summary["phases"][-1]
+    rounds = [
+        {
+            "round": row["round"],
+            **{
+                name: value
+                for name, value in row["metrics"].items()
+                if name in KEPT or name.startswith("toxicity.mean.tag.")
+            },
+        }
+        for row in phase["rounds"]
+    ]
+    return {"rounds": rounds, "models": summary["models"], "stages": summary["stages"]}
+
+
+def program(*arguments: str) -> list[str]:
+    """Output of a Python program, line by line; it must succeed."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        sys.exit(f"{' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}")
+    return done.stdout.splitlines()
+
+
+def provenance() -> dict[str, Any]:
+    """Commit and hardware of this measurement."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
+    return {
+        "commit": commit,
+        "date": datetime.date.today().isoformat(),
+        "hardware": {"cpus": os.cpu_count(), "machine": platform.machine(), "processor": _cpu()},
+    }
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def main() -> None:
+    """Measure the cells named on the command line, or all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cells", nargs="*", help=f"of {', '.join(CELLS)}; none: all")
+    chosen = parser.parse_args().cells or list(CELLS)
+    unknown = sorted(set(chosen) - set(CELLS))
+    if unknown:
+        parser.error(f"no cell {unknown[0]!r}; there are {', '.join(CELLS)}")
+    evidence = json.loads(OUT.read_text()) if OUT.exists() else {"issue": "A", "cells": {}}
+    for name in chosen:
+        result = CELLS[name]()
+        command = f"make evidence ARGS={name}"
+        evidence["cells"][name] = provenance() | {"command": command, "result": result}
+        write_json(OUT, evidence)
+        print(f"{name}: written to {OUT.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
