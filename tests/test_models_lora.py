@@ -102,6 +102,29 @@ def test_a_later_round_continues_the_same_adapter(tmp_path: Path) -> None:
         assert file.read_bytes() == twin.read_bytes(), file.name
 
 
+@pytest.mark.parametrize("build", [tiny_gpt2, tiny_llama])
+def test_tags_added_after_the_base_go_on_too(build, tmp_path: Path) -> None:
+    """The base's folder never had the tag's row; the policy's has it, and it keeps learning."""
+    base = save_tiny_policy(tmp_path / "base", build())
+    model, tokenizer = load_policy(base, torch.float32, "cpu")
+    tag = add_separator(model, tokenizer, "<|tag|>")
+    adapted = add_lora(model, SETTINGS, base, seed=1, new_tokens=[tag])
+    train(adapted)
+    save_lora_policy(adapted, tokenizer, tmp_path / "round1")
+    loaded, theirs = load_lora_policy(tmp_path / "round1", torch.float32, "cpu")
+    assert len(theirs) == len(tokenizer)
+    tagged = torch.cat([torch.tensor([[tag]]), IDS], dim=1)
+    with torch.no_grad():
+        ours, again = adapted(tagged).logits, loaded(tagged).logits
+    torch.testing.assert_close(again, ours, atol=1e-5, rtol=0)
+    train(adapted)
+    train(loaded)
+    save_lora_policy(loaded, theirs, tmp_path / "round2")
+    plain, _ = load_policy(tmp_path / "round2", torch.float32, "cpu")
+    with torch.no_grad():
+        torch.testing.assert_close(plain(tagged).logits, adapted(tagged).logits, atol=1e-4, rtol=0)
+
+
 def test_results_can_be_moved_but_the_base_must_stay_what_it_was(tmp_path: Path) -> None:
     base = save_tiny_policy(tmp_path / "here" / "base", tiny_gpt2())
     model, tokenizer = load_policy(base, torch.float32, "cpu")

@@ -23,7 +23,7 @@ def add_separator(
     new = _register(tokenizer, [token])
     tokenizer.sep_token = token
     _make_room(model, tokenizer)
-    for table in _tables(model) if new else []:
+    for table in embedding_tables(model) if new else []:
         table[new] = table[tokenizer.eos_token_id].clone()
     return _ids(tokenizer, [token])[0]
 
@@ -40,11 +40,11 @@ def add_quantile_tokens(
     dimension has over the rows of the model before it grew (Quark, toxicity spec §1.2). Tokens
     known already keep their trained rows.
     """
-    before = _rows(model)
+    before = embedding_rows(model)
     new = _register(tokenizer, tokens)
     _make_room(model, tokenizer)
     noise = torch.Generator().manual_seed(seed % 2**63)
-    for table in _tables(model) if new else []:
+    for table in embedding_tables(model) if new else []:
         old = table[: min(before, min(new))].cpu()
         draws = torch.randn(len(new), old.shape[1], generator=noise, dtype=torch.float32)
         mean, deviation = old.mean(dim=0), old.std(dim=0, correction=0)
@@ -93,16 +93,17 @@ def _ids(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> list[int]
 
 def _make_room(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Grow the tables to the tokenizer; tables padded beyond it are never cut."""
-    if len(tokenizer) > _rows(model):
+    if len(tokenizer) > embedding_rows(model):
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
 
 
-def _rows(model: PreTrainedModel) -> int:
+def embedding_rows(model: PreTrainedModel) -> int:
+    """Rows of the input table, which may be padded beyond the tokenizer."""
     inputs: Any = model.get_input_embeddings()
     return int(inputs.weight.shape[0])
 
 
-def _tables(model: PreTrainedModel) -> list[Tensor]:
+def embedding_tables(model: PreTrainedModel) -> list[Tensor]:
     """The tables [V, D] with a row for each token: input, head where untied, bias as D = 1."""
     inputs: Any = model.get_input_embeddings()
     head: Any = model.get_output_embeddings()

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from stages.models.embeddings import embedding_rows, embedding_tables
 from stages.models.load import load_policy, load_tokenizer, write_policy
 from stages.runtime.atomic import read_json, whole_folder, write_json
 from stages.runtime.errors import UserError
@@ -117,6 +118,19 @@ def load_lora_policy(
         if folder_digest(Path(base)) != record["digest"]:
             raise UserError("the adapter's base model has changed", base, "restore it")
     model, _ = load_policy(base, dtype, device)
+    _take_new_rows(model, folder)
     adapted = PeftModel.from_pretrained(model, path / ADAPTER, is_trainable=True)
     adapted.peft_config["default"].base_model_name_or_path = base
     return adapted.eval(), load_tokenizer(folder)
+
+
+def _take_new_rows(base: PreTrainedModel, folder: str | Path) -> None:
+    """Grow the base as the policy was grown for its tags, with the rows that the policy has."""
+    width = AutoConfig.from_pretrained(str(folder)).vocab_size
+    old = embedding_rows(base)
+    if width <= old:
+        return
+    policy, _ = load_policy(folder, torch.float32, "cpu")
+    base.resize_token_embeddings(width, mean_resizing=False)
+    for ours, theirs in zip(embedding_tables(base), embedding_tables(policy), strict=True):
+        ours[old:] = theirs[old:].to(ours)
