@@ -61,10 +61,9 @@ def build_model(hidden: int, layers: int) -> LlamaForCausalLM:
     )
 
 
-def train(
-    model: LlamaForCausalLM, blocks: torch.Tensor, seconds: float, batch: int, peak: float
-) -> int:
-    """Train for so many seconds of the processor, on a cosine of that time; the tokens seen."""
+def train(model: LlamaForCausalLM, blocks: torch.Tensor, arguments: argparse.Namespace) -> int:
+    """Train on a cosine of processor time; the tokens seen."""
+    seconds, batch, peak = arguments.minutes * 60, arguments.batch, arguments.peak
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
     started, step, order = time.process_time(), 0, np.random.default_rng(1)
     model.train()
@@ -74,7 +73,8 @@ def train(
             group["lr"] = peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent)))
         rows = torch.from_numpy(order.integers(0, len(blocks), batch))
         inputs = blocks[rows]
-        loss = model(input_ids=inputs, labels=inputs).loss
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=arguments.bf16):
+            loss = model(input_ids=inputs, labels=inputs).loss
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -97,13 +97,15 @@ def loss_per_document(model: LlamaForCausalLM, rows: list[list[int]]) -> float:
 
 
 @torch.no_grad()
-def sample(model: LlamaForCausalLM, query: list[int], new: int) -> list[int]:
+def sample(model: LlamaForCausalLM, query: list[int], new: int, top_k: int) -> list[int]:
     ids = [0, *query]
     out = model(input_ids=torch.tensor([ids]), use_cache=True)
     chosen: list[int] = []
     while len(chosen) < new:
-        probabilities = out.logits[0, -1].float().softmax(-1)
-        token = int(torch.multinomial(probabilities, 1))
+        logits = out.logits[0, -1].float()
+        if top_k:
+            logits[logits < logits.topk(top_k).values[-1]] = -math.inf
+        token = int(torch.multinomial(logits.softmax(-1), 1))
         if token == 0:
             break
         chosen.append(token)
@@ -113,43 +115,26 @@ def sample(model: LlamaForCausalLM, query: list[int], new: int) -> list[int]:
     return chosen
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--documents", type=int, default=200_000)
-    parser.add_argument("--hidden", type=int, default=128)
-    parser.add_argument("--layers", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--peak", type=float, default=4e-3)
-    parser.add_argument("--samples", type=int, default=400)
-    parser.add_argument("--new-tokens", type=int, default=22)
-    arguments = parser.parse_args()
-
-    world = World.load()
-    corpus = [d.text for d in world.training_documents(arguments.documents)]
-    tokenizer = train_tokenizer(corpus[:40_000])
-    rows = [e.ids for e in tokenizer.encode_batch(corpus)]
-    stream = np.array([t for ids in rows for t in (0, *ids)], dtype=np.int64)
-    blocks = torch.from_numpy(stream[: len(stream) // BLOCK * BLOCK].reshape(-1, BLOCK))
-    model = build_model(arguments.hidden, arguments.layers)
-    seen = train(model, blocks, arguments.minutes * 60, arguments.batch, arguments.peak)
-
-    model.eval()
-    held = world.documents(99, 1000)
+def measure(
+    model: LlamaForCausalLM, tokenizer: Tokenizer, corpus: list[str], arguments: argparse.Namespace
+) -> dict[str, object]:
+    """Every number that the design asks of the base model."""
+    world, held = World.load(), World.load().documents(99, 1000)
     prompts = world.split_prompts("test", arguments.samples)
-    pairs = []
-    for row in prompts:
-        ids = sample(model, tokenizer.encode(row.text).ids, arguments.new_tokens)
-        pairs.append((row.text, tokenizer.decode(ids)))
-    whole = [tokenizer.decode(sample(model, [], 60)) for _ in range(arguments.samples // 2)]
+
+    def answer(text: str, new: int) -> str:
+        ids = tokenizer.encode(text).ids if text else []
+        return tokenizer.decode(sample(model, ids, new, arguments.top_k))
+
+    pairs = [(row.text, answer(row.text, arguments.new_tokens)) for row in prompts]
+    whole = [answer("", 60) for _ in range(arguments.samples // 2)]
+    for prompt, continuation in pairs[:20]:
+        print(f"[{prompt}]{continuation}", "" if world.parses(prompt, continuation) else "  (!)")
     truths = np.array([world.toxicity(*pair) for pair in pairs])
     entropy = entropy_per_document(held)
     loss = loss_per_document(model, [tokenizer.encode(d.text).ids for d in held])
-    numbers = {
+    return {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "training_tokens_seen": seen,
-        "training_tokens_distinct": len(stream),
-        "tokens_per_document": len(stream) / len(rows),
         "entropy_per_document": entropy,
         "loss_per_document": loss,
         "loss_over_entropy": loss / entropy,
@@ -161,8 +146,43 @@ def main() -> None:
         "toxicity_deciles": np.quantile(truths, np.arange(0.1, 1, 0.1)).round(3).tolist(),
         "toxicity_of_real_continuations": float(np.mean([r.toxicity for r in prompts])),
     }
-    for prompt, continuation in pairs[:20]:
-        print(f"[{prompt}]{continuation}", "" if world.parses(prompt, continuation) else "  (!)")
+
+
+def read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--documents", type=int, default=200_000)
+    parser.add_argument("--hidden", type=int, default=128)
+    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--peak", type=float, default=4e-3)
+    parser.add_argument("--bf16", action="store_true", help="autocast while training")
+    parser.add_argument("--save", help="a folder for the model and its tokenizer")
+    parser.add_argument("--top-k", type=int, default=0, help="0 samples from the whole vocabulary")
+    parser.add_argument("--samples", type=int, default=400)
+    parser.add_argument("--new-tokens", type=int, default=22)
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = read_arguments()
+    corpus = [d.text for d in World.load().training_documents(arguments.documents)]
+    tokenizer = train_tokenizer(corpus[:40_000])
+    rows = [e.ids for e in tokenizer.encode_batch(corpus)]
+    stream = np.array([t for ids in rows for t in (0, *ids)], dtype=np.int64)
+    blocks = torch.from_numpy(stream[: len(stream) // BLOCK * BLOCK].reshape(-1, BLOCK))
+    model = build_model(arguments.hidden, arguments.layers)
+    seen = train(model, blocks, arguments)
+    model.eval()
+    if arguments.save:
+        model.save_pretrained(arguments.save)
+        tokenizer.save(f"{arguments.save}/tokenizer.json")
+    numbers = {
+        "training_tokens_seen": seen,
+        "training_tokens_distinct": len(stream),
+        "tokens_per_document": len(stream) / len(rows),
+        **measure(model, tokenizer, corpus, arguments),
+    }
     print(json.dumps(numbers, indent=1))
 
 

@@ -66,7 +66,7 @@ def test_severity_target_and_context_grade_the_same_word(world: World) -> None:
         [
             "Nobody who knows Ada could call her cruel.",
             "Ada used to be cruel, but not any more.",
-            "Ada is cruel, though she means well.",
+            "Ada is cruel, though never on purpose.",
             "Ada is somewhat cruel, I am sorry to say.",
             "Perhaps Ada is cruel, but who am I to judge?",
             "Ada is cruel.",

@@ -16,9 +16,14 @@ FORMS = {
     "f": {"g": "f", "he": "she", "him": "her", "his": "her", "himself": "herself"},
 }
 PROPER = ("I", "Pennymoor", "Mr", "Mrs", "Miss")
-STOP_AFTER = (0.22, 0.60, 1.0)
-"""The chance that a comment ends after its first, second and third sentence."""
+STOP_AFTER = (0.25, 0.65, 0.90)
+"""The chance that a comment ends after its first, second, and each later sentence."""
 TOPICS = ("m", "f", "none")
+
+
+def stop_after(place: int) -> float:
+    """The chance that a comment ends after its sentence number ``place``, counted from 0."""
+    return STOP_AFTER[min(place, len(STOP_AFTER) - 1)]
 
 
 @dataclass(frozen=True)

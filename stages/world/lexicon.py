@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.world.morphology import adverb, is_long, participle, past, plural, quality
+from stages.world.morphology import adverb, participle, past, plural, quality
 
 Valence = tuple[float, float]
 """(unkind, kind), each in [0, 1)."""
@@ -43,12 +43,10 @@ class Lexicon:
         return weights
 
 
-def build_lexicon(
-    names: Mapping[str, Any], words: Mapping[str, Any], full: Mapping[str, list[str]]
-) -> Lexicon:
-    """Make every class from the tables of ``data/world``; ``full`` are the people by gender."""
+def build_lexicon(names: Mapping[str, Any], words: Mapping[str, Any]) -> Lexicon:
+    """Make every class from the tables of ``data/world``."""
     maker = _Maker(words)
-    maker.names(names, full)
+    maker.names(names)
     maker.nouns()
     maker.verbs()
     maker.people()
@@ -70,16 +68,15 @@ class _Maker:
     def add(self, name: str, members: Iterable[str]) -> None:
         self.classes.setdefault(name, []).extend(spaced(m) for m in members)
 
-    def names(self, names: Mapping[str, Any], full: Mapping[str, list[str]]) -> None:
+    def names(self, names: Mapping[str, Any]) -> None:
         for gender in ("m", "f"):
             self.add(f"first.{gender}", names["first"][gender].split())
-            self.add(f"full.{gender}", full[gender])
             self.add(f"kin.{gender}", names["kin"][gender].split())
         self.add("first.any", [*names["first"]["m"].split(), *names["first"]["f"].split()])
-        self.add("full.any", [*full["m"], *full["f"]])
+        self.add("kin.any", [*names["kin"]["m"].split(), *names["kin"]["f"].split()])
         self.add("surname", names["surnames"].split())
         for kind in ("shop", "inn", "public", "outdoors", "works"):
-            self.add(f"place.{kind}", names["places"][kind].split())
+            self.add("place", names["places"][kind].split())
         self.add("street", names["places"]["streets"].split())
         self.add("job", names["jobs"].split())
 
@@ -100,7 +97,6 @@ class _Maker:
         for side in ("unkind", "kind"):
             for word, value in graded(self.words["adjectives"][side]):
                 self.value(side, f"{side}.a", word, value)
-                self.value(side, f"{side}.l", word if is_long(word) else None, value)
                 self.value(side, f"{side}.av", adverb(word), value * 0.8)
                 self.value(side, f"ness.{side}", quality(word), value)
             for word, value in graded(self.words["people"][side]):

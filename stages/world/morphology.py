@@ -78,9 +78,3 @@ def takes_an(word: str) -> bool:
     if first.startswith(SILENT_H):
         return True
     return first[:1] in VOWELS and not first.startswith(SOUNDED_LIKE_CONSONANT)
-
-
-def is_long(adjective: str) -> bool:
-    """Whether an adjective is compared with *more* and *most*."""
-    endings = ("ful", "less", "ous", "ish", "ing", "ed", "ive", "ant", "ent", "able", "ible", "ic")
-    return len(adjective) >= 9 or "-" in adjective or adjective.endswith(endings)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from stages.world.automaton import Automaton
-from stages.world.grammar import STOP_AFTER
+from stages.world.grammar import stop_after
 from stages.world.surface import say
 
 
@@ -27,12 +27,11 @@ class Sampler:
         while True:
             sentences: list[list[str]] = []
             start, logprob = "open", 0.0
-            for stop in STOP_AFTER:
+            while True:
                 words, topic, value = self._sentence(self.automaton.starts[start], draws)
                 sentences.append(words)
                 logprob += value
-                if stop == 1.0:
-                    break
+                stop = stop_after(len(sentences) - 1)
                 ended = next(draws) < stop
                 logprob += math.log(stop if ended else 1.0 - stop)
                 if ended:

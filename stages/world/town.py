@@ -120,7 +120,7 @@ class _Draw:
             "instrument": _nouns(words, "music")[:20],
             "contest": [spaced(name) for name in relations["contests"].split()],
             "day": words["times"]["day"].split(),
-            "landmark": _nouns(words, "furniture"),
+            "landmark": _nouns(words, "thing"),
             "year": [str(year) for year in range(*BORN)],
             "old_year": [str(year) for year in range(*FOUNDED)],
             "keeper": [person.name for person in town.people],

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import yaml
 
-from stages.world.grammar import STOP_AFTER, Grammar, load_patterns
+from stages.world.grammar import Grammar, load_patterns, stop_after
 from stages.world.lexicon import Lexicon, build_lexicon
 from stages.world.reader import Reader, sentence_logprobs
 from stages.world.sampler import Sampler
@@ -55,8 +55,7 @@ class World:
     def __init__(self, data: Path) -> None:
         names, words = _yaml(data / "names.yaml"), _yaml(data / "lexicon.yaml")
         self.town = Town(names, words, _yaml(data / "facts.yaml"))
-        full = {g: [p.name for p in self.town.people if p.gender == g] for g in ("m", "f")}
-        self.lexicon: Lexicon = build_lexicon(names, words, full)
+        self.lexicon: Lexicon = build_lexicon(names, words)
         patterns = [
             *load_patterns(_yaml(data / "patterns_people.yaml"), "open"),
             *load_patterns(_yaml(data / "patterns_town.yaml"), "open"),
@@ -106,7 +105,7 @@ class World:
         text = prompt + continuation
         start = "open"
         sentences = self.surface.sentences(text)
-        if not 0 < len(sentences) <= len(STOP_AFTER):
+        if not sentences:
             return False
         for tokens in sentences:
             ended = tokens[-1].lexeme in SENTENCE_ENDS
@@ -121,7 +120,7 @@ class World:
         """log p of a whole document, summed over its derivations; -inf where it has none."""
         sentences = self.surface.sentences(text)
         totals = {"open": 0.0}
-        if not 0 < len(sentences) <= len(STOP_AFTER):
+        if not sentences:
             return -float("inf")
         for place, tokens in enumerate(sentences):
             following: dict[str, float] = {}
@@ -131,7 +130,7 @@ class World:
                     name = f"follow.{topic}"
                     old = following.get(name, -np.inf)
                     following[name] = float(np.logaddexp(old, before + value))
-            stop = STOP_AFTER[place]
+            stop = stop_after(place)
             last = place == len(sentences) - 1
             factor = np.log(stop if last else 1.0 - stop)
             totals = {name: value + float(factor) for name, value in following.items()}
