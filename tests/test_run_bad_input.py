@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -167,16 +168,15 @@ def test_a_read_only_results_folder_is_one_line(scored: MiniRun, tmp_path: Path)
     before = out.with_suffix(".parquet").read_bytes()
     shutil.rmtree(out.parent.parent / "scores")
     out.unlink()
-    for path in [*run.root.rglob("*"), run.root]:
+    for path in [*run.root.rglob("*"), run.root, tmp_path]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     drop = ["setpriv", "--reuid", "65534", "--clear-groups"] if os.geteuid() == 0 else []
     folder = tmp_path
-    while folder != folder.parent:
-        if folder.owner() == "root" and folder != Path("/tmp"):
-            folder.chmod(folder.stat().st_mode | 0o005)
+    while folder != Path(tempfile.gettempdir()) and folder != folder.parent:
+        folder.chmod(folder.stat().st_mode | 0o055)  # pytest's own folders are closed to others
         folder = folder.parent
     done = subprocess.run([*drop, *command(run)], capture_output=True, text=True, timeout=300)
-    for path in [run.root, *run.root.rglob("*")]:
+    for path in [tmp_path, run.root, *run.root.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
     assert done.returncode == 1, done.stderr[-2000:]
     lines = [line for line in done.stderr.splitlines() if not line.startswith("{")]
