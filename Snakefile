@@ -4,7 +4,7 @@ from workflow.errors import plan_or_exit
 from workflow.outcome import print_outcome, write_recipe
 
 
-configfile: "config/config.yaml"
+configfile: f"{workflow.basedir}/config/config.yaml"
 
 
 plan = plan_or_exit(config)
