@@ -45,6 +45,15 @@ def test_shards_change_nothing(family: str, shards: int) -> None:
     agree(parts, expected)
 
 
+@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="bits are claimed for MKL only")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_on_the_cpu_not_a_bit_changes(family: str) -> None:
+    requests = ragged(14, seed=5)
+    decoding = Decoding(16)
+    expected = sample(model_of(family), requests, decoding, slots=32)
+    assert sample(model_of(family), requests[::-1], decoding, slots=1) == expected
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_the_models_own_kernels_agree_within_rounding(family: str) -> None:
     requests = ragged(12, seed=9)
@@ -99,5 +108,9 @@ def test_attention_equals_sdpa_and_ignores_cache_length_and_neighbours(groups: i
     for columns in (2 * COLUMNS, SEGMENT, SEGMENT + COLUMNS, 3 * SEGMENT):
         longer = attend(q, k[:, :, :columns], v[:, :, :columns], seen)
         torch.testing.assert_close(longer, short, atol=1e-6, rtol=0)
+    far = [700, 5, 60, 256, 257, 512]
+    bool_mask = (torch.arange(3 * SEGMENT) < torch.tensor(far)[:, None])[:, None, None]
+    fused = torch.nn.functional.scaled_dot_product_attention(q, *wide, attn_mask=bool_mask)
+    torch.testing.assert_close(attend(q, k, v, far), fused.transpose(1, 2), atol=1e-5, rtol=0)
     alone = attend(q[2:3], k[2:3, :, :COLUMNS], v[2:3, :, :COLUMNS], seen[2:3])
     torch.testing.assert_close(alone, short[2:3], atol=1e-6, rtol=0)

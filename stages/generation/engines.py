@@ -17,7 +17,7 @@ def build_engine(
     *,
     dtype: str = "float32",
     device: str = "cpu",
-    slots: int = 32,
+    slots: int = 64,
 ) -> Engine:
     """Load the policy in ``folder`` into an engine of the named kind.
 

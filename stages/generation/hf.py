@@ -37,7 +37,7 @@ class HFEngine:
         model: PreTrainedModel,
         end_token_ids: int | Sequence[int],
         pad_token_id: int,
-        slots: int = 32,
+        slots: int = 64,
         attention: Attention | None = None,
     ) -> None:
         ends = [end_token_ids] if isinstance(end_token_ids, int) else end_token_ids

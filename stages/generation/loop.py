@@ -25,7 +25,7 @@ from stages.generation.processing import Choice, choose
 from stages.generation.protocol import Completion, Decoding, Request
 from stages.runtime.errors import UserError
 
-REFILL_SHARE = 8  # refill when one row in so many is free
+REFILL_SHARE = 16  # refill when one row in so many is free
 
 
 class Rows(Protocol):

@@ -69,26 +69,28 @@ def choose(
 ) -> Choice:
     """Choose the next token of each row by Gumbel-max (greedily at temperature 0).
 
-    ``logits`` float ``[B, V]`` (float32 ones are overwritten), ``seeds`` and ``steps`` int64
+    ``logits`` float ``[B, V]`` (may be overwritten), ``seeds`` and ``steps`` int64
     ``[B]`` (steps counts the new tokens of the row so far), ``codes`` int32 ``[V]`` from
     :func:`~stages.generation.noise.token_codes` of all ids.
     """
     logits = logits.float()
-    total = logits.logsumexp(-1)
-    forbid(logits, steps, decoding, end_ids)
+    raw = logits.log_softmax(-1)
     if decoding.temperature == 0.0:
+        forbid(logits, steps, decoding, end_ids)
         tokens = logits.argmax(-1)
-        raw = _at(logits, tokens) - total
-        return Choice(tokens, raw, torch.zeros_like(raw))
-    weights, ids = candidates(logits, decoding)
+        return Choice(tokens, _at(raw, tokens), torch.zeros_like(tokens, dtype=torch.float32))
+    # From here on in log-probabilities: the model's own are logits as good as any, and a chosen
+    # token's entry is never one that is forbidden.
+    forbid(raw, steps, decoding, end_ids)
+    weights, ids = candidates(raw, decoding)
     # Noise only for the candidates: under top-k that is k numbers a row instead of V.
     noise = gumbel(noise_keys(seeds, steps), codes if ids is None else codes[ids])
     picks = noise.add_(weights).argmax(-1)
     tokens = picks if ids is None else _at(ids, picks)
-    raw = _at(logits, tokens) - total
+    chosen = _at(raw, tokens)
     if _unprocessed(decoding):
-        return Choice(tokens, raw, raw)
-    return Choice(tokens, raw, _at(weights, picks) - weights.logsumexp(-1))
+        return Choice(tokens, chosen, chosen)
+    return Choice(tokens, chosen, _at(weights, picks) - weights.logsumexp(-1))
 
 
 def forbid(logits: Tensor, steps: Tensor, decoding: Decoding, end_ids: tuple[int, ...]) -> None:
