@@ -53,7 +53,7 @@ def evaluate(
             return
         stopped = read_policy(policy).stopped
         if stopped and number > 0:
-            job.finish("metrics", "0-" + "0" * 32, [], stopped=stopped)
+            job.pass_by("metrics", stopped)
             return
         _evaluate(job, policy, base, reference, prompts)
 

@@ -42,7 +42,7 @@ def score(
             return
         stopped = read_manifest(samples).stopped
         if stopped:
-            job.finish("scores", "0-" + "0" * 32, [], stopped=stopped)
+            job.pass_by("scores", stopped)
             return
         _score(job, samples, prompts, chunk)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from stages.artifacts.digest import ContentDigest
 from stages.artifacts.lineage import InputRef, Lineage, code_version, library_versions
 from stages.artifacts.manifest import Manifest, read_manifest, write_manifest
 from stages.runtime.atomic import read_json, write_json, write_text
@@ -97,6 +98,10 @@ class Job:
         )
         shutil.rmtree(self.work, ignore_errors=True)
         event("finished", out=str(self.out), rows=rows, **dict(counters or {}))
+
+    def pass_by(self, kind: str, reason: str) -> None:
+        """Write the manifest of a round that does no work because its phase has stopped."""
+        self.finish(kind, str(ContentDigest()), [], stopped=reason)
 
 
 @contextlib.contextmanager
