@@ -11,7 +11,7 @@ from stages.artifacts.manifest import table_files
 from stages.artifacts.schemas import METRICS, PROMPTS, SAMPLES, SCORES
 from stages.artifacts.store import read_rows, write_table
 from stages.contract.chunks import chunks_of, list_total, make_table, rows_of
-from stages.contract.job import Job, stage_job
+from stages.contract.job import Inputs, Job, stage_job
 from stages.contract.options import (
     Models,
     Out,
@@ -41,7 +41,7 @@ def evaluate(
     model: Models = None,
 ) -> None:
     """Measure one policy. Round 0 is the policy before the phase; it is asked without a tag."""
-    inputs = {
+    inputs: Inputs = {
         "policy": policy,
         "base": base,
         "reference": reference,

@@ -10,7 +10,7 @@ import typer
 from stages.artifacts.manifest import read_manifest, table_files
 from stages.artifacts.schemas import PROMPTS, SAMPLES, SCORES
 from stages.contract.chunks import chunks_of, make_table, rows_of
-from stages.contract.job import Job, stage_job
+from stages.contract.job import Inputs, Job, stage_job
 from stages.contract.options import (
     Models,
     Out,
@@ -36,7 +36,7 @@ def score(
     chunk: Annotated[int, typer.Option(min=1, help="answers per resumable chunk")] = CHUNK,
 ) -> None:
     """Score one shard of samples."""
-    inputs = {"samples": samples, "prompts": prompts, "models": model or []}
+    inputs: Inputs = {"samples": samples, "prompts": prompts, "models": model or []}
     with stage_job("score", recipe, out, inputs, phase, number) as job:
         if job.done:
             return

@@ -83,7 +83,7 @@ def control_metrics(table: Table, judged: Judged, vocabulary: Vocabulary) -> Met
 
 def distinct_metrics(table: Table, vector: Sequence[int]) -> Metrics:
     """Distinct-1 to -3 as published (per prompt), and over all answers by the usual definition."""
-    rows = np.flatnonzero(table.under(vector))
+    rows = np.flatnonzero(table.under(vector)).tolist()
     texts = [table.samples[row]["response"] for row in rows]
     groups = group_codes([table.samples[row]["prompt_id"] for row in rows])
     published = diversity.distinct(texts, groups, "published", "prompt", table.seed)
@@ -127,9 +127,9 @@ def kl_metric(
 
 def finished_metric(table: Table, vector: Sequence[int]) -> Metrics:
     """Share of answers that ended by themselves, and their mean length in tokens."""
-    rows = np.flatnonzero(table.under(vector))
-    ended = np.array([table.samples[row]["finish_reason"] == "stop" for row in rows], dtype=float)
-    lengths = np.array([len(table.samples[row]["response_ids"]) for row in rows], dtype=float)
+    rows = np.flatnonzero(table.under(vector)).tolist()
+    ended = np.array([float(table.samples[row]["finish_reason"] == "stop") for row in rows])
+    lengths = np.array([float(len(table.samples[row]["response_ids"])) for row in rows])
     found = {}
     for name, values in (("finished", ended), ("length", lengths)):
         sums, counts = per_group(values, table.groups[rows], table.prompts)

@@ -49,7 +49,7 @@ def all_metrics(
     """Rows of the metrics table. ``places``: model folders of ``base`` and ``reference``."""
     seed = seed_from(job.recipe.seed, "bootstrap") % 2**31
     table = Table(measured.samples, seed)
-    wanted = set(settings.metrics)
+    wanted: set[str] = set(settings.metrics)
     found: Metrics = finished_metric(table, measured.best)
     for judged in _judged(job, settings, measured):
         if "toxicity" in wanted:

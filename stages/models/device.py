@@ -8,7 +8,7 @@ from stages.models.precision import Precision, default_precision
 
 
 def pick_device() -> torch.device:
-    """The first visible GPU, or the CPU. A scheduler says by CUDA_VISIBLE_DEVICES which is first."""
+    """The first GPU of CUDA_VISIBLE_DEVICES, as a scheduler sets it, or the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

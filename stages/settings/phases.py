@@ -78,7 +78,7 @@ class TrainingSettings(Strict):
     batch_size: Positive
     optimizer: OptimizerSettings
     carry_optimizer: bool = Field(False, description="go on with the last round's optimizer")
-    unfrozen_layers: Share = 1.0
+    unfrozen_layers: float = Field(1.0, gt=0, le=1, description="share of the blocks, from the end")
     dropout: bool = False
     pack_tokens: Positive | None = Field(
         None, description="tokens of one packed row; null: 512 on a CPU, 2048 elsewhere"

@@ -135,7 +135,8 @@ def sampled_rows(samples_path: Path, count: int) -> list[dict[str, Any]]:
     readers = table_readers(samples_path, SAMPLES)
     total = sum(reader.rows for reader in readers)
     wanted = set(np.linspace(0, total - 1, min(count, total)).astype(int).tolist())
-    rows, place = [], 0
+    rows: list[dict[str, Any]] = []
+    place = 0
     for reader in readers:
         for batch in reader.batches(columns):
             inside = [i - place for i in sorted(wanted) if place <= i < place + batch.num_rows]

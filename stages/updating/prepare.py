@@ -72,13 +72,13 @@ class _Workplace:
 
 def prepare_update(job: Job, inputs: Mapping[str, Any]) -> Update:
     """Load the policy, check it against the sampler, and lay out what it learns from."""
-    kind = ConditionalUpdate if job.settings["update"]["kind"] == "conditional" else SftUpdate
-    settings = parse(kind, job.settings["update"], "update")
+    settings = _settings(job.settings["update"])
     device = pick_device()
     folder = policy_folder(read_policy(inputs["policy"]), job.run_folder)
     lora = job.settings["lora"]
     continued = bool(lora) and is_lora_policy(folder)
     loader = load_lora_policy if continued else load_policy
+    model: Any
     model, tokenizer = loader(folder, torch.float32, device)
     config = bare(model).config
     place = _Workplace(
@@ -96,7 +96,7 @@ def prepare_update(job: Job, inputs: Mapping[str, Any]) -> Update:
     if lora and not continued:
         model = _adapted(model, lora, folder, place.seed, new_ids)
     elif not lora:
-        freeze_blocks(model, settings.unfrozen_layers) if settings.unfrozen_layers > 0 else None
+        freeze_blocks(model, settings.unfrozen_layers)
     trainer = _trainer(job, settings, inputs, model, tokenizer, vocabulary, place, folder)
 
     def save(target: Path) -> None:
@@ -106,6 +106,12 @@ def prepare_update(job: Job, inputs: Mapping[str, Any]) -> Update:
             save_policy(model, tokenizer, target)
 
     return Update(trainer, settings, save, facts)
+
+
+def _settings(update: dict[str, Any]) -> ConditionalUpdate | SftUpdate:
+    if update["kind"] == "conditional":
+        return parse(ConditionalUpdate, update, "update")
+    return parse(SftUpdate, update, "update")
 
 
 def _agree(model: Any, samples: Path, place: _Workplace) -> dict[str, float]:
@@ -213,6 +219,6 @@ def _conditional(
         place.layout,
         place.precision,
         settings.chunk_logits or 0,
-        kl and Controller(kl.target, kl.horizon, "up"),
-        entropy and Controller(entropy.target, entropy.horizon, "down"),
+        Controller(kl.target, kl.horizon, "up") if kl else None,
+        Controller(entropy.target, entropy.horizon, "down") if entropy else None,
     )

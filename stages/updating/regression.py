@@ -17,6 +17,7 @@ from stages.learning.trainer import Trainer, TrainSettings
 from stages.learning.training_log import token_count
 from stages.learning.updater import LossSums, StepSums
 from stages.models.device import pick_device, pick_precision
+from stages.models.heads import HeadedModel
 from stages.models.precision import Precision, autocast
 from stages.rewards.transformer_regression import (
     RatedTokens,
@@ -37,8 +38,9 @@ class RegressionUpdater:
 
     name = "reward model"
 
-    def __init__(self, model: nn.Module, budget: int, precision: Precision) -> None:
-        self.model, self.budget, self.precision = model, budget, precision
+    def __init__(self, model: HeadedModel, budget: int, precision: Precision) -> None:
+        self.model: nn.Module = model
+        self._headed, self.budget, self.precision = model, budget, precision
 
     def size(self, example: RatedTokens) -> int:
         """Tokens of a text."""
@@ -51,7 +53,9 @@ class RegressionUpdater:
     def loss(self, batch: list[RatedTokens], device: torch.device) -> LossSums:
         """Cross-entropy summed over texts."""
         with autocast(self.precision, device):
-            total, count = regression_loss(self.model, rated_batch(batch, device), "cross_entropy")
+            total, count = regression_loss(
+                self._headed, rated_batch(batch, device), "cross_entropy"
+            )
         return LossSums(total, count, count, {})
 
     def after_step(self, sums: StepSums) -> None:
