@@ -40,8 +40,7 @@ def test_rounds_after_the_collapse_do_no_work(collapsed: MiniRun) -> None:
 
 def test_the_last_policy_is_that_of_the_round_before(collapsed: MiniRun) -> None:
     first, last = (
-        read_policy(collapsed.path(layout.in_round("align", number, "policy")))
-        for number in (1, 3)
+        read_policy(collapsed.path(layout.in_round("align", number, "policy"))) for number in (1, 3)
     )
     assert last.digest == first.digest
     assert policy_folder(last, collapsed.root) == policy_folder(first, collapsed.root)

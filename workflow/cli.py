@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Annotated, Any
 
@@ -44,7 +45,7 @@ def plan(
     config: dict[str, Any] = load_yaml(ROOT / "config" / "config.yaml")
     given = {"recipe": recipe, "scale": scale, "seed": seed, "run": run}
     config |= {key: value for key, value in given.items() if value is not None}
-    config["set"] = " ".join(settings or [])
+    config["set"] = shlex.join(settings or [])
     laid_out = load_plan(config)
     if resolved:
         print(dump_yaml(laid_out.recipe.model_dump(mode="json")), end="")

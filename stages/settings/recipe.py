@@ -42,7 +42,6 @@ class DataSettings(Strict):
     duplicates: Literal["error", "merge"] = Field(
         "error", description="equal prompts: refuse, or keep the first and count the others"
     )
-    out_of_domain: str | None = None
 
 
 class EvaluationSettings(Strict):
@@ -132,6 +131,18 @@ class Recipe(Strict):
         for name in sorted(wanted):
             if known[name].kind == "world":
                 raise ValueError(f"scorer {name!r} is the world's truth; it judges, never trains")
+        return self
+
+    @model_validator(mode="after")
+    def _metrics_exist(self) -> Recipe:
+        attributes = {scorer.attribute for scorer in self.judges().values()}
+        known = sorted(attributes | {"distinct", "finished", "kl", "length", "perplexity"})
+        named = {f"stop_when.{metric}": metric for metric in self.stop_when}
+        if self.keep.best_by:
+            named["keep.best_by"] = self.keep.best_by
+        for key, metric in named.items():
+            if metric.split(".")[0] not in known:
+                raise ValueError(f"{key}: no metric begins so; they begin with {known}")
         return self
 
     def judges(self) -> dict[str, AnyScorer]:
