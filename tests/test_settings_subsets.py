@@ -125,7 +125,7 @@ def test_no_setting_is_forgotten() -> None:
             return True
 
     unused = {place for place in leaves(resolved.model_dump(mode="json")) if not counts(place)}
-    assert unused == no_stage | {("data", "out_of_domain"), ("policy", "base_model")}
+    assert unused == no_stage | {("policy", "base_model")}
 
 
 @pytest.mark.parametrize("stage", sorted({*STAGE_VERSIONS} - {"report", "train_base_model"}))
