@@ -56,6 +56,13 @@ test: install-dev ## all tests but those that need a cluster
 test-cluster: install-dev ## the tests on a real Slurm
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster $(ARGS)
 
+.PHONY: base-model
+base-model: install ## train the embedded base model anew (about 20 minutes) and put it in data/world
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores 1 results/world-base/base/policy.json \
+		--config recipe=toxicity-nlf scale=world-base run=world-base
+	rm -rf data/world/base_model
+	cp -r results/world-base/base/policy data/world/base_model
+
 .PHONY: evidence
 evidence: install-dev ## measure what docs/evidence claims: seeds, kills, benchmarks
 	$(BIN)/python -m benchmarks.evidence $(ARGS)
