@@ -21,7 +21,14 @@ from workflow.tidy import tidy
 class MiniRun:
     """A run below ``folder``; each method does the jobs of one rule."""
 
-    def __init__(self, folder: Path, settings: str | Mapping[str, Any] = "", **config: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: str | Mapping[str, Any] = "",
+        score_chunk: int = 1024,
+        **config: Any,
+    ) -> None:
+        self.score_chunk = score_chunk
         whole: Mapping[str, Any] = {
             "recipe": "toxicity-nlf",
             "scale": "test",
@@ -118,7 +125,7 @@ class MiniRun:
         prompts = Path(self.plan.prompts("train"))
         models = [Path(p) for p in self.plan.scorers(phase)]
         for source, out in zip(samples, parts, strict=True):
-            score(self.recipe_file, phase, number, source, prompts, out, models, chunk=24)
+            score(self.recipe_file, phase, number, source, prompts, out, models, self.score_chunk)
         join(parts, self.path(layout.in_round(phase, number, "scores")))
 
     def tag(self, phase: str, number: int) -> None:

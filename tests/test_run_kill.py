@@ -24,7 +24,7 @@ ROUND = ["--phase", "align", "--round", "1"]
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> MiniRun:
     """One round, undisturbed."""
-    run = MiniRun(tmp_path_factory.mktemp("kill")).start()
+    run = MiniRun(tmp_path_factory.mktemp("kill"), score_chunk=24).start()
     run.round("align", 1)
     return run
 
