@@ -26,8 +26,8 @@ from stages.learning.reference import Reference
 from stages.learning.sft import SftUpdater
 from stages.learning.trainer import Trainer
 from stages.models.device import pick_device, pick_precision
-from stages.models.embeddings import add_quantile_tokens, add_separator
-from stages.models.forward import bare
+from stages.models.embeddings import add_quantile_tokens, add_separator, new_columns
+from stages.models.forward import bare, columns
 from stages.models.freeze import freeze_blocks
 from stages.models.load import load_policy, save_policy
 from stages.models.lora import (
@@ -180,7 +180,7 @@ def _trainer(
             job.settings["tag"]["separator"],
             settings.reference_sees_tag,
         )
-        updater = _conditional(job, settings, inputs, model, place)
+        updater = _conditional(job, settings, inputs, model, tokenizer, place)
         order = drawn.order
     else:
         examples, order = demonstration_examples(
@@ -206,11 +206,13 @@ def _conditional(
     settings: ConditionalUpdate,
     inputs: Mapping[str, Any],
     model: Any,
+    tokenizer: Any,
     place: _Workplace,
 ) -> ConditionalUpdater:
     frozen = policy_folder(read_policy(inputs["reference"]), job.run_folder)
-    reference_model, _ = load_policy(frozen, torch.float32, place.device)
-    shared = reference_model.get_output_embeddings().weight.shape[0]
+    reference_model, known = load_policy(frozen, torch.float32, place.device)
+    width = columns(model)
+    shared = width - new_columns(width, tokenizer, known)
     kl, entropy = settings.adaptive_kl, settings.adaptive_entropy
     return ConditionalUpdater(
         model,
