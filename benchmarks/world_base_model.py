@@ -6,6 +6,7 @@ share of samples that parse, the share that occur nowhere in the training text, 
 about them.
 
     OMP_NUM_THREADS=1 python -m benchmarks.world_base_model --minutes 10
+    OMP_NUM_THREADS=1 python -m benchmarks.world_base_model --model data/world/base_model
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def measure(
     prompts = world.split_prompts("test", arguments.samples)
 
     def answer(text: str, new: int) -> str:
-        ids = tokenizer.encode(text).ids if text else []
+        ids = tokenizer.encode(text, add_special_tokens=False).ids if text else []
         return tokenizer.decode(sample(model, ids, new, arguments.top_k))
 
     pairs = [(row.text, answer(row.text, arguments.new_tokens)) for row in prompts]
@@ -132,7 +133,9 @@ def measure(
         print(f"[{prompt}]{continuation}", "" if world.parses(prompt, continuation) else "  (!)")
     truths = np.array([world.toxicity(*pair) for pair in pairs])
     entropy = entropy_per_document(held)
-    loss = loss_per_document(model, [tokenizer.encode(d.text).ids for d in held])
+    loss = loss_per_document(
+        model, [tokenizer.encode(d.text, add_special_tokens=False).ids for d in held]
+    )
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "entropy_per_document": entropy,
@@ -158,32 +161,37 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--peak", type=float, default=4e-3)
     parser.add_argument("--bf16", action="store_true", help="autocast while training")
     parser.add_argument("--save", help="a folder for the model and its tokenizer")
+    parser.add_argument("--model", help="measure the model of this folder and train nothing")
     parser.add_argument("--top-k", type=int, default=0, help="0 samples from the whole vocabulary")
     parser.add_argument("--samples", type=int, default=400)
     parser.add_argument("--new-tokens", type=int, default=22)
     return parser.parse_args()
 
 
-def main() -> None:
-    arguments = read_arguments()
-    corpus = [d.text for d in World.load().training_documents(arguments.documents)]
+def learn(corpus: list[str], arguments: argparse.Namespace) -> tuple[LlamaForCausalLM, Tokenizer]:
+    """A model and its tokenizer, trained on the corpus."""
     tokenizer = train_tokenizer(corpus[:40_000])
-    rows = [e.ids for e in tokenizer.encode_batch(corpus)]
-    stream = np.array([t for ids in rows for t in (0, *ids)], dtype=np.int64)
-    blocks = torch.from_numpy(stream[: len(stream) // BLOCK * BLOCK].reshape(-1, BLOCK))
+    stream = [t for encoded in tokenizer.encode_batch(corpus) for t in (0, *encoded.ids)]
+    whole = len(stream) // BLOCK * BLOCK
+    blocks = torch.tensor(stream[:whole]).reshape(-1, BLOCK)
     model = build_model(arguments.hidden, arguments.layers)
     seen = train(model, blocks, arguments)
-    model.eval()
+    print(f"{seen} tokens seen, {len(stream)} of them distinct")
     if arguments.save:
         model.save_pretrained(arguments.save)
         tokenizer.save(f"{arguments.save}/tokenizer.json")
-    numbers = {
-        "training_tokens_seen": seen,
-        "training_tokens_distinct": len(stream),
-        "tokens_per_document": len(stream) / len(rows),
-        **measure(model, tokenizer, corpus, arguments),
-    }
-    print(json.dumps(numbers, indent=1))
+    return model, tokenizer
+
+
+def main() -> None:
+    arguments = read_arguments()
+    corpus = [d.text for d in World.load().training_documents(arguments.documents)]
+    if arguments.model:
+        model = LlamaForCausalLM.from_pretrained(arguments.model)
+        tokenizer = Tokenizer.from_file(f"{arguments.model}/tokenizer.json")
+    else:
+        model, tokenizer = learn(corpus, arguments)
+    print(json.dumps(measure(model.eval(), tokenizer, corpus, arguments), indent=1))
 
 
 if __name__ == "__main__":
