@@ -96,7 +96,13 @@ class FakeRun:
         if self.polish:
             phases["polish"] = {"update": SFT}
         value = {"phases": phases, **self.changes}
-        config = {"recipe": "toxicity-nlf", "scale": "tiny", "seed": self.seed, "set": value}
+        config = {
+            "recipe": "toxicity-nlf",
+            "scale": "tiny",
+            "seed": self.seed,
+            "set": value,
+            "shards": 1,
+        }
         self.recipe: Recipe = resolve(config)
         self.random = np.random.default_rng(self.seed)
         self.folder.mkdir(parents=True, exist_ok=True)

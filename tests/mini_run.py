@@ -57,7 +57,7 @@ class MiniRun:
     def start(self) -> MiniRun:
         """Data, base policy, reward models."""
         self.prepare("texts")
-        for split in ("train", "validation", "test"):
+        for split in ("train", self.plan.recipe.evaluate.split):
             self.prepare(split)
         self.base()
         for name in self.plan.recipe.trained_scorers():

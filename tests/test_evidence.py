@@ -7,6 +7,7 @@ skipped by its name.
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def test_each_tag_does_what_it_says(recipe: str) -> None:
     tags = cell("seeds")[recipe]["control"]["tags"]
     best, middle, worst = tags[0], tags[len(tags) // 2], tags[-1]
     assert best["high"] < middle["low"] and middle["high"] < worst["low"]
-    for better, worse in zip(tags, tags[1:], strict=False):
+    for better, worse in pairwise(tags):
         assert not worse["high"] < better["low"]
 
 

@@ -18,11 +18,16 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader with the numbers of YAML 1.2 and without silent duplicates."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes a word which the loader would take for a number."""
+
+
+for _side in (_Loader, _Dumper):
+    _side.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+        list("-+0123456789."),
+    )
 
 
 def _problem(text: str, node: yaml.Node) -> yaml.YAMLError:
@@ -76,4 +81,4 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 def dump_yaml(value: Any) -> str:
     """YAML text with the keys in the order given."""
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
