@@ -58,7 +58,7 @@ def token_kl(policy: Tensor, reference: Tensor, direction: Direction) -> Tensor:
     """Exact KL in nats of each row between log-probabilities of the same columns: [N, V] to [N].
 
     The full sum over the vocabulary, not an estimate from the sampled token: the gradient of the
-    usual estimators is that of another KL, or zero (lore §2.15).
+    usual estimators is that of another KL, or zero.
     """
     if direction == "policy_ref":
         return (policy.exp() * (policy - reference)).sum(dim=1)
