@@ -60,8 +60,8 @@ def _rows(job: Job, table: str) -> tuple[TableKind, Rows]:
         )
     if table == "texts":
         return TEXTS, (
-            {"text_id": short_id("t", index), "text": text}
-            for index, text in enumerate(task.texts(count))
+            {"text_id": short_id("t", index), "thread": row.thread, "text": row.text}
+            for index, row in enumerate(task.texts(count))
         )
     if table.startswith("ratings."):
         return RATINGS, _ratings(job, task.ratings(job.settings["ratings"], count), table)

@@ -1,7 +1,12 @@
-"""Train a small language model from scratch on the task's texts."""
+"""Train a small language model from scratch on the task's texts.
+
+Texts of one thread are learnt in one window, with an end token after each: the model may look back
+from a text to those before it, as in what large models are trained on.
+"""
 
 from __future__ import annotations
 
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,11 +42,14 @@ def _train(job: Job, texts_path: Path) -> None:
     from stages.models.load import save_policy
 
     settings = parse(BaseModelSettings, job.settings["policy"]["base_model"], "policy.base_model")
-    rows = rows_of(table_files(texts_path, TEXTS), TEXTS, ["text"])
-    texts = [row["text"] for row in rows]
-    if not texts:
+    rows = rows_of(table_files(texts_path, TEXTS), TEXTS, ["thread", "text"])
+    threads = [
+        [row["text"] for row in thread]
+        for _, thread in groupby(rows, key=lambda row: row["thread"])
+    ]
+    if not threads:
         raise UserError("no texts to learn from", texts_path, "look at the task's data")
-    trainer, model, tokenizer = _trainer(job, settings, texts)
+    trainer, model, tokenizer = _trainer(job, settings, threads)
     history = trainer.run()
     folder = job.out.parent / "policy"
     save_policy(model, tokenizer, folder)
@@ -56,7 +64,9 @@ def _train(job: Job, texts_path: Path) -> None:
     )
 
 
-def _trainer(job: Job, settings: BaseModelSettings, texts: list[str]) -> tuple[Any, Any, Any]:
+def _trainer(
+    job: Job, settings: BaseModelSettings, threads: list[list[str]]
+) -> tuple[Any, Any, Any]:
     import numpy as np
 
     from stages.learning import from_settings
@@ -71,18 +81,17 @@ def _trainer(job: Job, settings: BaseModelSettings, texts: list[str]) -> tuple[A
     from stages.text.conditioning import plain_ids
 
     device = pick_device()
-    tokenizer = train_tokenizer(texts, settings.vocabulary)
+    tokenizer = train_tokenizer(list(chain.from_iterable(threads)), settings.vocabulary)
     seed = seed_from(job.recipe.seed, "base_model") % 2**63
     model = fresh_policy(settings.architecture, dict(settings.config), tokenizer, seed % 2**31)
     end = tokenizer.eos_token_id
     examples = {}
-    for index, text in enumerate(texts):
-        ids = plain_ids(tokenizer, text)
-        response = (*ids, end) if len(ids) < settings.max_tokens else ids[: settings.max_tokens]
-        examples[str(index)] = Example(str(index), (end,), response, (end,))
+    for index, thread in enumerate(threads):
+        ids = tuple(token for text in thread for token in (*plain_ids(tokenizer, text), end))
+        examples[str(index)] = Example(str(index), (end,), ids[: settings.max_tokens], (end,))
 
     def order(number: int) -> list[str]:
-        shuffled = np.random.default_rng([seed, number]).permutation(len(texts))
+        shuffled = np.random.default_rng([seed, number]).permutation(len(threads))
         return [str(index) for index in shuffled]
 
     trainer = Trainer(

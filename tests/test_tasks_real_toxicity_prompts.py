@@ -10,7 +10,7 @@ import pytest
 
 from stages.runtime.errors import UserError
 from stages.tasks.prompt_checks import check_prompts
-from stages.tasks.protocol import RatedText
+from stages.tasks.protocol import PlainText, RatedText
 from stages.tasks.real_toxicity_prompts import HALVES, RealToxicityPrompts
 
 SPLITS = ("train", "validation", "test")
@@ -85,11 +85,12 @@ def test_texts_to_learn_from_hold_nothing_of_the_other_splits(real: Path) -> Non
     task = RealToxicityPrompts(str(real))
     train = set(texts_of(task, "train"))
     texts = list(task.texts(None))
-    assert texts == [
+    assert [row.text for row in texts] == [
         (row["prompt"]["text"] + row["continuation"]["text"]).strip()
         for row in rows_of(real)
         if row["prompt"]["text"].strip() in train
     ]
+    assert len({row.thread for row in texts}) == len(texts)
     assert list(task.texts(5)) == texts[:5]
 
 
@@ -129,7 +130,7 @@ def test_a_file_for_each_split_and_no_prompt_in_two(tmp_path: Path) -> None:
         "validation": ["c", "e"],
         "test": ["a", "d"],
     }
-    assert list(task.texts(None)) == ["b and so on"]
+    assert list(task.texts(None)) == [PlainText("b and so on", 0)]
     (tmp_path / "val.jsonl").unlink()
     assert texts_of(task, "train") == ["b", "c"]
     with pytest.raises(UserError, match=r"file not found .*val\.jsonl"):

@@ -55,8 +55,8 @@ PROMPTS = TableKind(
 
 TEXTS = TableKind(
     "texts",
-    1,
-    _columns(text_id=pa.string(), text=pa.string()),
+    2,
+    _columns(text_id=pa.string(), thread=pa.int64(), text=pa.string()),
     key=("text_id",),
     made_by="prepare_prompts",
 )

@@ -42,9 +42,9 @@ class BaseModelSettings(Strict):
     config: dict[str, Any] = Field(description="sizes, as the architecture's config names them")
     vocabulary: Positive = Field(description="entries of the byte-level BPE")
     texts: Positive | None = Field(None, description="number of training texts; null: all")
-    max_tokens: Positive = 128
+    max_tokens: Positive = Field(128, description="of a thread of texts; the rest is left out")
     steps: Positive
-    batch_size: Positive = Field(description="texts per step")
+    batch_size: Positive = Field(description="threads per step")
     checkpoint_every: Positive = 500
     optimizer: OptimizerSettings
 

@@ -18,6 +18,14 @@ class RatedText:
 
 
 @dataclass(frozen=True)
+class PlainText:
+    """A text to learn the language from. Texts of one ``thread`` stand next to each other."""
+
+    text: str
+    thread: int
+
+
+@dataclass(frozen=True)
 class RawPrompt:
     """A prompt as a source gives it; ``place`` names its row for error messages."""
 
@@ -32,7 +40,7 @@ class Task(Protocol):
         """Prompts of ``train``, ``validation`` or ``test``, not yet checked."""
         ...
 
-    def texts(self, count: int | None) -> Iterator[str]:
+    def texts(self, count: int | None) -> Iterator[PlainText]:
         """Texts to train a language model on from scratch; nothing of ``test`` is in them."""
         ...
 

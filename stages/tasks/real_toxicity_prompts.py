@@ -17,7 +17,7 @@ from typing import Any
 from stages.runtime.errors import UserError
 from stages.runtime.hashing import seed_from
 from stages.tasks.json_lines import read_json_lines
-from stages.tasks.protocol import RatedText, RawPrompt
+from stages.tasks.protocol import PlainText, RatedText, RawPrompt
 
 SPLIT_FILES = {"train": "train.jsonl", "validation": "val.jsonl", "test": "test.jsonl"}
 """An earlier split yields to a later one."""
@@ -40,13 +40,14 @@ class RealToxicityPrompts:
         for place, row in self._rows(split):
             yield RawPrompt(_part(row, "prompt", place).get("text"), place)
 
-    def texts(self, count: int | None) -> Iterator[str]:
-        """Prompt and continuation together, of the train split."""
+    def texts(self, count: int | None) -> Iterator[PlainText]:
+        """Prompt and continuation together, of the train split; each a thread of its own."""
         for index, (place, row) in enumerate(self._rows("train")):
             if index == count:
                 return
             prompt, rest = _part(row, "prompt", place), _part(row, "continuation", place)
-            yield f"{prompt.get('text') or ''}{rest.get('text') or ''}".strip()
+            text = f"{prompt.get('text') or ''}{rest.get('text') or ''}".strip()
+            yield PlainText(text, index)
 
     def ratings(self, name: str, count: int | None) -> Iterator[RatedText]:
         """Texts with their Perspective toxicity: one half of the train split, or the other.
