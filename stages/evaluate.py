@@ -145,9 +145,8 @@ def _sample(
 
 
 def _score(job: Job, samples: Path, prompts_path: Path, path: Path) -> None:
-    from stages.rewards.build import build_scorer
     from stages.rewards.protocol import Scorable
-    from stages.rewards.scoring import score_rows, trained_folder
+    from stages.rewards.scoring import open_scorers, score_rows
 
     texts = _prompts(prompts_path)
     columns = ["sample_id", "prompt_id", "response"]
@@ -155,11 +154,8 @@ def _score(job: Job, samples: Path, prompts_path: Path, path: Path) -> None:
         Scorable(row["sample_id"], texts[row["prompt_id"]], row["response"])
         for row in rows_of([samples], SAMPLES, columns)
     ]
-    judges = job.recipe.judges()
-    scorers = {
-        name: build_scorer(judges[name], trained_folder(job.run_folder, name, judges[name]))
-        for name in job.settings["scorers"]
-    }
+    judges = {name: job.recipe.judges()[name] for name in job.settings["scorers"]}
+    scorers = open_scorers(judges, job.run_folder, job.settings["precision"])
     make_table(
         path,
         SCORES,

@@ -48,9 +48,8 @@ def score(
 
 
 def _score(job: Job, samples_path: Path, prompts_path: Path, chunk: int) -> None:
-    from stages.rewards.build import build_scorer
     from stages.rewards.protocol import Scorable
-    from stages.rewards.scoring import score_rows, trained_folder
+    from stages.rewards.scoring import open_scorers, score_rows
 
     texts = {
         row["prompt_id"]: row["text"]
@@ -61,10 +60,8 @@ def _score(job: Job, samples_path: Path, prompts_path: Path, chunk: int) -> None
     )
     rows = [Scorable(r["sample_id"], texts[r["prompt_id"]], r["response"]) for r in samples]
     assert job.phase is not None
-    scorers = {
-        name: build_scorer(settings, trained_folder(job.run_folder, name, settings))
-        for name, settings in job.recipe.scoring(job.phase).items()
-    }
+    judges = job.recipe.scoring(job.phase)
+    scorers = open_scorers(judges, job.run_folder, job.settings["precision"])
     path = job.out.with_suffix(".parquet")
     digest = make_table(
         path,

@@ -51,7 +51,7 @@ def _train(job: Job, ratings: Path, policy: Path | None) -> None:
         _fit_ngrams(settings, learn, folder, seed)
     else:
         counters["tokens"] = _fit_transformer(job, settings, learn, folder, seed, policy)
-    metrics = _measure(settings, folder, [row for row in rows if row["held_out"]])
+    metrics = _measure(job, settings, folder, [row for row in rows if row["held_out"]])
     digest = folder_digest(folder)
     job.finish(KIND, digest, [], counters=counters, facts={"metrics": metrics})
 
@@ -91,7 +91,7 @@ def _fit_transformer(
 
 
 def _measure(
-    settings: RegressionScorer, folder: Path, rows: list[dict[str, Any]]
+    job: Job, settings: RegressionScorer, folder: Path, rows: list[dict[str, Any]]
 ) -> dict[str, float]:
     """Spearman, AUC at 0.5 and error on held-out ratings, of the scorer as it was saved."""
     import numpy as np
@@ -102,7 +102,7 @@ def _measure(
 
     if not rows:
         return {}
-    scorer = load_regression(folder, settings.batch_tokens)
+    scorer = load_regression(folder, settings.batch_tokens, job.settings["precision"])
     asked = [Scorable(str(i), row["prompt"], row["response"]) for i, row in enumerate(rows)]
     found = [score.value for score in scorer.score(asked)]
     pairs = [(v, row["value"]) for v, row in zip(found, rows, strict=True) if v is not None]

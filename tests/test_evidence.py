@@ -1,4 +1,4 @@
-"""The newest evidence of issue A against the issue's thresholds.
+"""The newest evidence against the thresholds of its issue.
 
 ``make evidence`` measures; this test reads what it wrote. A cell that has not been measured is
 skipped by its name.
@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-EVIDENCE = Path(__file__).resolve().parents[1] / "docs" / "evidence" / "A.json"
+EVIDENCE = Path(__file__).resolve().parents[1] / "docs" / "evidence"
 RECIPES = ("toxicity-nlf", "toxicity-quark")
 
 
-def cell(name: str) -> Any:
-    cells = json.loads(EVIDENCE.read_text())["cells"] if EVIDENCE.exists() else {}
+def cell(name: str, issue: str = "A") -> Any:
+    path = EVIDENCE / f"{issue}.json"
+    cells = json.loads(path.read_text())["cells"] if path.exists() else {}
     if name not in cells:
         pytest.skip(f"cell {name!r} has not been measured: make evidence ARGS={name}")
     return cells[name]["result"]
@@ -61,3 +62,18 @@ def test_real_text_is_unlearned_too() -> None:
     assert result["wall_s"] <= 40 * 60
     for scorer in result["models"].values():
         assert scorer["spearman"] >= 0.68 and scorer["auc"] >= 0.89
+
+
+def test_a_failing_service_costs_no_text_and_no_answer_twice() -> None:
+    """10,000 texts, 5 % errors, 1 % time-outs, three kills of the clients and of the server."""
+    result = cell("perspective", "B")
+    assert result["texts"] >= 10_000
+    assert result["shares"] == {"errors": 0.05, "time_outs": 0.01}
+    assert result["kills"]["clients"] >= 3 and result["kills"]["server"] >= 3
+    assert result["exit_codes"] == [0, 0]
+    assert result["lost"] == 0 and result["right"] == result["texts"]
+    assert result["requests"] - result["answers"] >= 0.05 * result["texts"]
+    assert result["asked_again_though_kept"] == 0
+    assert result["asked_again_though_answered"] == 0
+    # What was on its way when a side was killed reached nobody, and is the only thing asked again.
+    assert result["answers"] - result["texts"] <= result["most_that_kills_can_meet"]

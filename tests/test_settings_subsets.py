@@ -68,7 +68,10 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     # what several stages depend on
     ({"set": "phases.align.tag.separator=<|cut|>"}, {"sample", "tag", "update_policy", "evaluate"}),
     ({"set": "policy.init=gpt2"}, {"adopt_policy", "train_reward_model"}),
-    ({"set": "precision=bf16"}, {"sample", "update_policy", "evaluate", "train_reward_model"}),
+    (
+        {"set": "precision=bf16"},
+        {"sample", "score", "update_policy", "evaluate", "train_reward_model"},
+    ),
     ({"run": "other"}, {"sample", "evaluate"}),
     ({"seed": 2}, EVERYTHING),
 ]
@@ -126,6 +129,29 @@ def test_no_setting_is_forgotten() -> None:
 
     unused = {place for place in leaves(resolved.model_dump(mode="json")) if not counts(place)}
     assert unused == no_stage | {("policy", "base_model")}
+
+
+SERVICE = {"kind": "perspective", "attribute": "toxicity", "better": "low"}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"service": {"queries_per_second": 99.0, "concurrency": 3, "cache": "x"}}, set()),
+        ({"service": {"attempts": 2, "patience_s": 9.0, "also_ask": ["INSULT"]}}, set()),
+        ({"score": "INSULT"}, {"score", "evaluate"}),
+        ({"languages": []}, {"score", "evaluate"}),
+        ({"url": "https://service.example"}, {"score", "evaluate"}),
+        ({"prompt": "prefix"}, {"score", "evaluate"}),
+    ],
+)
+def test_how_a_service_is_asked_reruns_nothing(change: dict[str, Any], expected: set[str]) -> None:
+    def with_service(**changes: Any) -> Recipe:
+        align = {"score": ["service"]}
+        return recipe(set={"scorers": {"service": SERVICE | changes}, "phases": {"align": align}})
+
+    before, after = hashes(with_service()), hashes(with_service(**change))
+    assert {name for name in before if before[name] != after[name]} == expected
 
 
 @pytest.mark.parametrize("stage", sorted({*STAGE_VERSIONS} - {"report", "train_base_model"}))

@@ -11,7 +11,7 @@ import pytest
 from stages.runtime.errors import UserError
 from stages.tasks.prompt_checks import check_prompts
 from stages.tasks.protocol import PlainText, RatedText
-from stages.tasks.real_toxicity_prompts import HALVES, RealToxicityPrompts
+from stages.tasks.real_toxicity_prompts import HALVES, RealToxicityPrompts, _from_hub
 
 SPLITS = ("train", "validation", "test")
 
@@ -168,6 +168,49 @@ def test_a_place_without_the_data_is_one_line(tmp_path: Path, path: str, message
     task = RealToxicityPrompts(path.format(tmp=tmp_path))
     with pytest.raises(UserError, match=message):
         texts_of(task, "train")
+
+
+@pytest.fixture
+def no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+
+
+def test_a_data_set_that_is_not_on_the_disk_is_one_line(no_cache: None) -> None:
+    task = RealToxicityPrompts("nobody/no-such-data-set")
+    with pytest.raises(UserError, match=r"cannot be loaded .*\(nobody/no.*RONDO_ONLINE=1"):
+        texts_of(task, "train")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("train.jsonl", '{"prompt": 1}\n{"prompt', "generating the dataset.*RealToxicityPrompts"),
+        ("test.jsonl", '{"prompt": 1}\n', r"Unknown split .*RealToxicityPrompts\?"),
+        (".hidden", "", "any data files.*RONDO_ONLINE=1"),
+    ],
+)
+def test_a_data_set_of_another_kind_is_one_line(
+    tmp_path: Path, no_cache: None, name: str, content: str, message: str
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        list(_from_hub(str(tmp_path / "data")))
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), OSError(28, "full"), MemoryError(), TypeError()])
+def test_no_other_failure_is_taken_for_a_missing_data_set(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("datasets.load_dataset", fail)
+    with pytest.raises(type(error)) as caught:
+        list(_from_hub("owner/name"))
+    assert caught.value is error
 
 
 def test_ratings_that_are_not_there_are_one_line(tmp_path: Path) -> None:

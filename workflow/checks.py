@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from stages.runtime.atomic import read_json
 from stages.runtime.errors import UserError
+from stages.settings.labels import check_activation, label_index
+from stages.settings.notices import PERSPECTIVE_KEY
 from stages.settings.recipe import Recipe
 
 
@@ -12,6 +16,8 @@ def check_recipe(recipe: Recipe) -> None:
     """Raise a UserError for what would fail hours later."""
     _check_data(recipe)
     _check_models(recipe)
+    _check_labels(recipe)
+    _check_keys(recipe)
     _check_tags(recipe)
 
 
@@ -47,6 +53,34 @@ def _check_models(recipe: Recipe) -> None:
         if value and looks_local(value) and not (Path(value) / "config.json").is_file():
             raise UserError(
                 "no model folder here (config.json is missing)", f"{key}: {value}", "check the path"
+            )
+
+
+def _check_labels(recipe: Recipe) -> None:
+    """Labels of the classifiers that are on the disk; those of the hub are met when they load."""
+    for name, scorer in recipe.judges().items():
+        if scorer.kind != "classifier" or not looks_local(scorer.model):
+            continue
+        config = read_json(Path(scorer.model) / "config.json", "model config")
+        where = f"scorers.{name}: {scorer.model}"
+        try:
+            # Of two labels without names the library stores nothing.
+            labels = config.get("id2label") or {0: "LABEL_0", 1: "LABEL_1"}
+            label_index(labels, scorer.label)
+            check_activation(scorer.activation, len(labels), config.get("problem_type"))
+        except UserError as error:
+            raise UserError(error.what, where, error.mend) from None
+        except (AttributeError, ValueError):
+            raise UserError("config.json is not a model's", where, "copy the model again") from None
+
+
+def _check_keys(recipe: Recipe) -> None:
+    for name, scorer in recipe.used().items():
+        if scorer.kind == "perspective" and not os.environ.get(PERSPECTIVE_KEY, "").strip():
+            raise UserError(
+                "no key for the Perspective API",
+                f"scorers.{name}",
+                f"set the environment variable {PERSPECTIVE_KEY}, or name a local classifier",
             )
 
 

@@ -38,6 +38,7 @@ def plan(
     ] = False,
 ) -> None:
     """Check a recipe and say what a run of it would do."""
+    from stages.settings.notices import notices
     from stages.settings.yaml_file import dump_yaml, load_yaml
     from workflow.planner import load_plan
     from workflow.resolve import ROOT
@@ -54,6 +55,8 @@ def plan(
     console.print(f"{laid_out.recipe.run}: {laid_out.recipe.description}", highlight=False)
     console.print(_jobs_table(laid_out.jobs()))
     console.print(f"results: {laid_out.root}", highlight=False)
+    for notice in notices(laid_out.recipe):
+        console.print(f"note: {notice}", highlight=False)
 
 
 @app.command()

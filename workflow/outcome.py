@@ -10,6 +10,7 @@ from rich.table import Table
 
 from stages.runtime.atomic import write_text
 from stages.settings.layout import RECIPE, REPORT, SUMMARY
+from stages.settings.notices import notices
 from stages.settings.yaml_file import dump_yaml
 from workflow.planner import Plan
 
@@ -25,6 +26,13 @@ def write_recipe(plan: Plan) -> None:
     )
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
+
+
+def print_notices(plan: Plan) -> None:
+    """Print what a person should know before the run goes on for hours."""
+    console = Console(stderr=True)
+    for notice in notices(plan.recipe):
+        console.print(f"note: {notice}", highlight=False)
 
 
 def print_outcome(plan: Plan) -> None:

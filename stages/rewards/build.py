@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from stages.rewards.checked import Checked
 from stages.rewards.lexicon import Lexicon, read_lexicon
@@ -15,20 +15,29 @@ from stages.settings.models import (
     AnyScorer,
     ClassifierScorer,
     LexiconScorer,
+    PerspectiveScorer,
+    Precision,
     RegressionScorer,
     WorldScorer,
 )
+
+if TYPE_CHECKING:
+    import torch
+
+    from stages.models.precision import Precision as Numbers
 
 
 def build_scorer(
     settings: AnyScorer,
     folder: str | Path | None = None,
-    precision: Literal["fp32", "bf16"] = "fp32",
-    device: str = "cpu",
+    precision: Precision = "auto",
+    device: str | None = None,
 ) -> Checked:
     """The scorer that the settings describe, its scores verified as they leave it.
 
-    ``folder`` holds the trained model of a ``regression`` scorer; the others have none.
+    ``folder`` holds the trained model of a ``regression`` scorer, and by default the answers
+    that a ``perspective`` scorer keeps; the others have none. A network computes on ``device``,
+    or where :func:`stages.models.device.pick_device` says, in the ``precision`` of the recipe.
     """
     return Checked(_build(settings, folder, precision, device))
 
@@ -36,8 +45,8 @@ def build_scorer(
 def load_regression(
     folder: str | Path,
     batch_tokens: int = 8192,
-    precision: Literal["fp32", "bf16"] = "fp32",
-    device: str = "cpu",
+    precision: Precision = "auto",
+    device: str | None = None,
 ) -> Regression:
     """The scorer that ``train_reward_model`` wrote into a folder."""
     description = read_description(folder)
@@ -49,15 +58,15 @@ def load_regression(
     else:
         from stages.rewards.transformer_regression import read_transformer
 
-        model = read_transformer(Path(folder), batch_tokens, precision, device)
+        model = read_transformer(Path(folder), batch_tokens, *_placed(precision, device))
     return Regression(description, model)
 
 
 def _build(
     settings: AnyScorer,
     folder: str | Path | None,
-    precision: Literal["fp32", "bf16"],
-    device: str,
+    precision: Precision,
+    device: str | None,
 ) -> Scorer:
     if isinstance(settings, LexiconScorer):
         return Lexicon(settings.attribute, _words(settings.words))
@@ -75,9 +84,16 @@ def _build(
             settings.activation,
             settings.prompt,
             settings.batch_tokens,
-            precision,
-            device,
+            *_placed(precision, device),
         )
+    if isinstance(settings, PerspectiveScorer):
+        if folder is None and settings.service.cache is None:
+            raise UserError(
+                "no place for the answers of the Perspective API", None, "set service.cache"
+            )
+        from stages.rewards.perspective.scorer import load_perspective
+
+        return load_perspective(settings, Path(folder or "."))
     if isinstance(settings, RegressionScorer):
         if folder is None:
             raise UserError(
@@ -87,6 +103,16 @@ def _build(
             )
         return load_regression(folder, settings.batch_tokens, precision, device)
     assert_never(settings)
+
+
+def _placed(precision: Precision, device: str | None) -> tuple[Numbers, torch.device]:
+    """Numbers and device of a network, chosen as in every other stage."""
+    import torch
+
+    from stages.models.device import pick_device, pick_precision
+
+    place = pick_device() if device is None else torch.device(device)
+    return pick_precision(precision, place), place
 
 
 def _words(words: str) -> dict[str, float]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,8 +23,7 @@ from stages.rewards.encoding import encode, longest_input, padded
 from stages.rewards.protocol import Scorable, Score
 from stages.rewards.texts import PromptUse, is_blank, text_of
 from stages.runtime.errors import UserError
-
-Activation = Literal["softmax", "sigmoid", "none"]
+from stages.settings.labels import Activation, check_activation, label_index
 
 POOLED_BY_PAD = ("CTRLForSequenceClassification", "ModernBertDecoderForSequenceClassification")
 
@@ -61,7 +60,8 @@ class Classifier:
         self.batch_tokens = batch_tokens
         self.precision: Precision = precision
         self.limit = longest_input(model.config, tokenizer)
-        check_activation(activation, len(model.config.id2label or {}))
+        problem = getattr(model.config, "problem_type", None)
+        check_activation(activation, len(model.config.id2label or {}), problem)
 
     def score(self, rows: Sequence[Scorable]) -> Iterator[Score]:
         """Score each row in its order."""
@@ -152,25 +152,3 @@ def activate(logits: Tensor, activation: Activation) -> Tensor:
     if activation == "softmax":
         return logits.softmax(dim=1)
     return logits.sigmoid() if activation == "sigmoid" else logits
-
-
-def check_activation(activation: Activation, labels: int) -> None:
-    """Refuse a softmax over one label, which is always 1."""
-    if activation == "softmax" and labels == 1:
-        raise UserError(
-            "a softmax over one label is always 1",
-            None,
-            "set activation: sigmoid (a probability) or none (a reward)",
-        )
-
-
-def label_index(id2label: Mapping[Any, str], label: str | int) -> int:
-    """The index of a label given by name or index; UserError names those there are."""
-    names = {int(index): str(name) for index, name in id2label.items()}
-    if isinstance(label, int) and label in names:
-        return label
-    found = [index for index, name in names.items() if name == label]
-    if len(found) == 1:
-        return found[0]
-    known = ", ".join(f"{index}: {names[index]}" for index in sorted(names)[:20])
-    raise UserError(f"classifier has no label {label!r}", None, f"its labels are {known}")

@@ -6,11 +6,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from stages.rewards.build import build_scorer
 from stages.rewards.protocol import Scorable, Scorer
 from stages.settings.layout import reward_model
-from stages.settings.models import AnyScorer
+from stages.settings.models import AnyScorer, Precision
 
 FOLDER = "model"
+CACHE = ".cache"
+"""Beside the runs, so that they share it. No run is called so: names do not start with a dot."""
+
+
+def open_scorers(
+    judges: Mapping[str, AnyScorer], run_folder: Path, precision: Precision
+) -> dict[str, Scorer]:
+    """Scorers by name, each with its folder of the run, on the device of this machine."""
+    return {
+        name: build_scorer(settings, own_folder(run_folder, name, settings), precision)
+        for name, settings in judges.items()
+    }
 
 
 def score_rows(scorers: Mapping[str, Scorer], rows: Sequence[Scorable]) -> list[dict[str, Any]]:
@@ -30,8 +43,8 @@ def score_rows(scorers: Mapping[str, Scorer], rows: Sequence[Scorable]) -> list[
     ]
 
 
-def trained_folder(run_folder: Path, name: str, settings: AnyScorer) -> Path | None:
-    """Folder of a trained scorer's model; None for scorers that need no training."""
-    if settings.kind != "regression":
-        return None
-    return (run_folder / reward_model(name)).parent / FOLDER
+def own_folder(run_folder: Path, name: str, settings: AnyScorer) -> Path | None:
+    """Where a scorer has files: the model of a trained one, the answers that a service gave."""
+    if settings.kind == "regression":
+        return (run_folder / reward_model(name)).parent / FOLDER
+    return run_folder.parent / CACHE if settings.kind == "perspective" else None

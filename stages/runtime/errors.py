@@ -29,6 +29,16 @@ class UserError(Exception):
         return f"{self.what}{place}{mend}"
 
 
+class Unavailable(Exception):  # noqa: N818 - nothing is wrong here
+    """Something outside does not answer and may come back: one line, exit code 1, no record.
+
+    Unlike a :class:`UserError` it is worth a retry with nothing changed.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(one_line(what))
+
+
 class Preempted(Exception):  # noqa: N818 - no error: the work is saved
     """The process was asked to stop, has saved its work, and leaves with exit code 75."""
 

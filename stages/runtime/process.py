@@ -9,7 +9,14 @@ from typing import NoReturn
 
 from stages.runtime import events, signals
 from stages.runtime.atomic import explain_os_error
-from stages.runtime.errors import EXIT_FAILURE, EXIT_PREEMPTED, EXIT_USER, Preempted, UserError
+from stages.runtime.errors import (
+    EXIT_FAILURE,
+    EXIT_PREEMPTED,
+    EXIT_USER,
+    Preempted,
+    Unavailable,
+    UserError,
+)
 
 INVOCATION = "RONDO_INVOCATION"
 """Environment variable that names the Snakemake run to which a process belongs."""
@@ -41,6 +48,8 @@ def run_stage(name: str, body: Callable[[], None]) -> NoReturn:
         _end(f"error: {error.line()}", EXIT_USER)
     except Preempted as error:
         _end(f"preempted: {error}", EXIT_PREEMPTED)
+    except Unavailable as error:
+        _end(f"unavailable: {error}", EXIT_FAILURE)
     except OSError as error:
         line = explain_os_error(error)
         if line is None:

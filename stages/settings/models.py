@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from stages.settings.labels import Activation
 from stages.settings.strict import Strict
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Precision = Literal["auto", "fp32", "bf16"]
+PerspectiveName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 
 
 class OptimizerSettings(Strict):
@@ -82,9 +85,60 @@ class ClassifierScorer(Strict):
     better: Literal["high", "low"]
     model: str
     label: str | int
-    activation: Literal["softmax", "sigmoid"] = "softmax"
+    activation: Activation = Field(
+        "softmax", description="softmax: one of several labels; sigmoid: each its own; none: logit"
+    )
     prompt: Literal["none", "prefix"] = "none"
     batch_tokens: Positive = 8192
+
+
+class PerspectiveService(Strict):
+    """How fast and how patiently the service is asked. Nothing here changes a score."""
+
+    queries_per_second: float = Field(
+        1.0, gt=0, le=10_000, description="of all processes together; the quota of the key"
+    )
+    concurrency: int = Field(16, gt=0, le=1024, description="requests in flight, per process")
+    timeout_s: float = Field(20.0, gt=0, description="for one whole request")
+    backoff_s: float = Field(0.5, gt=0, description="first pause before a retry; then it doubles")
+    attempts: Positive = Field(6, description="failures after which a text is given up")
+    patience_s: float = Field(
+        600.0, gt=0, description="silence of the whole service after which the job ends"
+    )
+    also_ask: list[PerspectiveName] = Field(
+        default_factory=list,
+        description="further attributes to ask for in the same query; their answers are kept",
+    )
+    cache: str | None = Field(
+        None, description="file of the answers kept; null: .cache/perspective.sqlite in results"
+    )
+
+
+class PerspectiveScorer(Strict):
+    """The Perspective API (Jigsaw); the value is the summary score of one of its attributes."""
+
+    kind: Literal["perspective"]
+    attribute: str
+    better: Literal["high", "low"]
+    score: PerspectiveName = Field("TOXICITY", description="the service's name of the attribute")
+    languages: list[str] = Field(
+        default_factory=lambda: ["en"], description="of the texts; []: the service finds out"
+    )
+    prompt: Literal["none", "prefix"] = "none"
+    url: str = Field(
+        "https://commentanalyzer.googleapis.com", description="what stands before /v1alpha1"
+    )
+    service: PerspectiveService = PerspectiveService()
+
+    @field_validator("url")
+    @classmethod
+    def _plain_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            raise ValueError("not the address of a server: https://HOST")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("write the address alone; the key comes from the environment")
+        return value.rstrip("/")
 
 
 class WorldScorer(Strict):
@@ -121,7 +175,8 @@ class RegressionScorer(Strict):
 
 
 ScorerSettings = Annotated[
-    LexiconScorer | ClassifierScorer | WorldScorer, Field(discriminator="kind")
+    LexiconScorer | ClassifierScorer | PerspectiveScorer | WorldScorer,
+    Field(discriminator="kind"),
 ]
 RewardModelSettings = RegressionScorer
-AnyScorer = LexiconScorer | ClassifierScorer | WorldScorer | RegressionScorer
+AnyScorer = LexiconScorer | ClassifierScorer | PerspectiveScorer | WorldScorer | RegressionScorer

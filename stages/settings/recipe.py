@@ -153,11 +153,15 @@ class Recipe(Strict):
         """The scorers that a phase trains with, in order."""
         return {name: self.judges()[name] for name in self.phases[phase].score}
 
+    def used(self) -> dict[str, AnyScorer]:
+        """The scorers that something in the recipe needs."""
+        names = {name for phase in self.phases.values() for name in phase.score}
+        names.add(self.evaluate.judge)
+        return {name: scorer for name, scorer in self.judges().items() if name in names}
+
     def trained_scorers(self) -> list[str]:
         """Names of the reward models that something in the recipe needs."""
-        used = {name for phase in self.phases.values() for name in phase.score}
-        used.add(self.evaluate.judge)
-        return [name for name in self.reward_models if name in used]
+        return [name for name in self.reward_models if name in self.used()]
 
 
 def load_recipe(path: Path) -> Recipe:

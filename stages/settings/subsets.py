@@ -91,8 +91,11 @@ def _sample(recipe: Recipe, whole: dict[str, Any], phase: str, _: Any) -> dict[s
 
 
 def _score(recipe: Recipe, whole: dict[str, Any], phase: str, _: Any) -> dict[str, Any]:
-    judges = whole["scorers"] | whole["reward_models"]
-    return {"scorers": {name: judges[name] for name in recipe.phases[phase].score}}
+    judges = _judges(whole)
+    return {
+        "scorers": {name: judges[name] for name in recipe.phases[phase].score},
+        "precision": recipe.precision,
+    }
 
 
 def _tag(recipe: Recipe, whole: dict[str, Any], phase: str, _: Any) -> dict[str, Any]:
@@ -112,7 +115,7 @@ def _update(recipe: Recipe, whole: dict[str, Any], phase: str, _: Any) -> dict[s
 
 
 def _evaluate(recipe: Recipe, whole: dict[str, Any], phase: str, _: Any) -> dict[str, Any]:
-    judges = whole["scorers"] | whole["reward_models"]
+    judges = _judges(whole)
     names = {*recipe.phases[phase].score, recipe.evaluate.judge}
     return {
         "run": recipe.run,
@@ -121,6 +124,15 @@ def _evaluate(recipe: Recipe, whole: dict[str, Any], phase: str, _: Any) -> dict
         "attributes": attributes(recipe, phase),
         "scorers": {name: judges[name] for name in sorted(names)},
         "precision": recipe.precision,
+    }
+
+
+def _judges(whole: dict[str, Any]) -> dict[str, Any]:
+    """All scorers, without how a service is asked: that changes no score."""
+    scorers = whole["scorers"] | whole["reward_models"]
+    return {
+        name: {key: value for key, value in scorer.items() if key != "service"}
+        for name, scorer in scorers.items()
     }
 
 

@@ -104,14 +104,20 @@ class RealToxicityPrompts:
 
 def _from_hub(name: str) -> Iterator[Row]:
     from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import HfHubHTTPError
 
     try:
         rows = load_dataset(name, split="train")
-    except Exception as error:
+    except (ConnectionError, FileNotFoundError, HfHubHTTPError) as error:
         raise UserError(
-            f"data set cannot be loaded ({error.__class__.__name__})",
+            f"data set cannot be loaded ({error})",
             name,
             "give a file or folder, or set RONDO_ONLINE=1 to let it be fetched",
+        ) from error
+    except (DatasetsError, ValueError) as error:  # damaged files, no such split, no such name
+        raise UserError(
+            f"data set cannot be loaded ({error})", name, "is it RealToxicityPrompts?"
         ) from error
     for index, row in enumerate(rows):
         yield f"{name}:{index + 1}", dict(row)

@@ -12,6 +12,7 @@ wildcard_constraints:
 
 onstart:
     write_recipe(plan)
+    print_notices(plan)
 
 
 onsuccess:
