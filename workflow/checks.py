@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stages.runtime.atomic import read_json
 from stages.runtime.errors import UserError
+from stages.settings.engines import EngineSettings, trains_encoder_decoder
 from stages.settings.recipe import Recipe
 
 
@@ -12,6 +14,7 @@ def check_recipe(recipe: Recipe) -> None:
     """Raise a UserError for what would fail hours later."""
     _check_data(recipe)
     _check_models(recipe)
+    _check_engines(recipe)
     _check_tags(recipe)
 
 
@@ -47,6 +50,28 @@ def _check_models(recipe: Recipe) -> None:
         if value and looks_local(value) and not (Path(value) / "config.json").is_file():
             raise UserError(
                 "no model folder here (config.json is missing)", f"{key}: {value}", "check the path"
+            )
+
+
+def _check_engines(recipe: Recipe) -> None:
+    """Refuse vLLM for encoder-decoders, where the recipe or the policy's folder says so."""
+    chosen: dict[str, EngineSettings] = {
+        f"phases.{name}.sample": phase.sample
+        for name, phase in recipe.phases.items()
+        if phase.sample is not None
+    }
+    chosen["evaluate"] = recipe.evaluate
+    config = Path(recipe.policy.init) / "config.json"
+    encodes = trains_encoder_decoder(recipe.policy) or (
+        looks_local(recipe.policy.init)
+        and bool(read_json(config, "model's config").get("is_encoder_decoder"))
+    )
+    for key, settings in chosen.items():
+        if encodes and settings.engine == "vllm":
+            raise UserError(
+                "vLLM runs no encoder-decoders, and the policy is one",
+                f"{key}.engine: vllm",
+                "choose engine: hf",
             )
 
 
