@@ -197,7 +197,7 @@ def test_the_context_may_be_filled_and_not_exceeded(vllm: Remote) -> None:
     whole = tuple(20 + i % 200 for i in range(POSITIONS - 4))
     full = vllm.sample([Request("s", 1, whole)], Decoding(4, min_new_tokens=4))
     assert len(full["s"].token_ids) == 4
-    with pytest.raises(UserError, match=f"exceed the model's {POSITIONS} positions .sample s."):
+    with pytest.raises(UserError, match=rf"exceed the model's {POSITIONS} positions .sample s."):
         vllm.sample([Request("s", 1, whole)], Decoding(5))
-    with pytest.raises(UserError, match="query is empty .sample t."):
+    with pytest.raises(UserError, match=r"query is empty .sample t."):
         vllm.sample([Request("t", 1, ())], Decoding(5))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.generation.vllm_row import LARGEST
-from stages.models.load import check_model_folder, explain_load
+from stages.models.load import explain_load
 from stages.models.lora import ADAPTER, adapter_base, adapter_rank, is_lora_policy
 from stages.runtime.errors import UserError
 from stages.runtime.events import event
@@ -103,7 +103,6 @@ def _prepare_environment(settings: VllmSettings, device: str) -> None:
 def _check_policy(folder: str | Path) -> None:
     from transformers import AutoConfig
 
-    check_model_folder(folder)
     with explain_load(folder):
         config = AutoConfig.from_pretrained(str(folder))
     if config.is_encoder_decoder:
