@@ -1,10 +1,12 @@
 """Evidence for what the project claims: runs, kills and benchmarks, written to docs/evidence.
 
-    make evidence                       all cells of issue A, about an hour and a half on two cores
+    make evidence                       all cells of all issues, about two hours on two cores
+    make evidence ARGS="A"              the cells of issue A
     make evidence ARGS="seeds"          one cell; the others stay as they were measured
 
-Every figure is written with the commit, the hardware and the command that gave it. Seeds are fixed
-beforehand (1, 2, 3) and all are reported.
+Each issue has a file of its own, ``docs/evidence/<issue>.json``. Every figure is written with the
+commit, the hardware and the command that gave it. Seeds are fixed beforehand (1, 2, 3) and all are
+reported.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from benchmarks.control import pooled_control
 from stages.runtime.atomic import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
-OUT = ROOT / "docs" / "evidence" / "A.json"
+EVIDENCE = ROOT / "docs" / "evidence"
 SEEDS = (1, 2, 3)
 RECIPES = ("toxicity-nlf", "toxicity-quark")
 KEPT = ("toxicity.mean", "perplexity.base", "distinct.2", "kl.reference", "finished")
@@ -76,14 +78,26 @@ def kills() -> dict[str, Any]:
     return {"output": text}
 
 
-CELLS: dict[str, Callable[[], dict[str, Any]]] = {
-    "seeds": seeds,
-    "rtp": rtp,
-    "update": update_benchmark,
-    "generation": generation_benchmark,
-    "feedback": feedback_benchmark,
-    "kills": kills,
+def vllm_throughput() -> dict[str, Any]:
+    """Our engine `vllm` against a bare ``LLM.generate``, with and without top-k."""
+    cells = json.loads("\n".join(program("-m", "benchmarks.vllm_throughput", "--json")))
+    return {f"top_k {cell['top_k']}": cell for cell in cells}
+
+
+CELLS: dict[str, dict[str, Callable[[], dict[str, Any]]]] = {
+    "A": {
+        "seeds": seeds,
+        "rtp": rtp,
+        "update": update_benchmark,
+        "generation": generation_benchmark,
+        "feedback": feedback_benchmark,
+        "kills": kills,
+    },
+    "B": {
+        "vllm": vllm_throughput,
+    },
 }
+"""Cells by issue. No two cells have one name."""
 
 
 def snakemake(*config: str) -> float:
@@ -142,21 +156,30 @@ def _cpu() -> str:
     return platform.processor()
 
 
+def measure(issue: str, name: str) -> None:
+    """Measure one cell and write it into its issue's file; the other cells stay."""
+    path = EVIDENCE / f"{issue}.json"
+    result = CELLS[issue][name]()
+    evidence = json.loads(path.read_text()) if path.exists() else {"issue": issue, "cells": {}}
+    command = f"make evidence ARGS={name}"
+    evidence["cells"][name] = provenance() | {"command": command, "result": result}
+    write_json(path, evidence)
+    print(f"{name}: written to {path.relative_to(ROOT)}")
+
+
 def main() -> None:
-    """Measure the cells named on the command line, or all."""
+    """Measure the cells or issues named on the command line, or all."""
+    cells = [(issue, name) for issue, own in CELLS.items() for name in own]
+    known = [*CELLS, *(name for _, name in cells)]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cells", nargs="*", help=f"of {', '.join(CELLS)}; none: all")
+    parser.add_argument("cells", nargs="*", help=f"of {', '.join(known)}; none: all")
     chosen = parser.parse_args().cells or list(CELLS)
-    unknown = sorted(set(chosen) - set(CELLS))
+    unknown = sorted(set(chosen) - set(known))
     if unknown:
-        parser.error(f"no cell {unknown[0]!r}; there are {', '.join(CELLS)}")
-    evidence = json.loads(OUT.read_text()) if OUT.exists() else {"issue": "A", "cells": {}}
-    for name in chosen:
-        result = CELLS[name]()
-        command = f"make evidence ARGS={name}"
-        evidence["cells"][name] = provenance() | {"command": command, "result": result}
-        write_json(OUT, evidence)
-        print(f"{name}: written to {OUT.relative_to(ROOT)}")
+        parser.error(f"no cell {unknown[0]!r}; there are {', '.join(known)}")
+    for issue, name in cells:
+        if issue in chosen or name in chosen:
+            measure(issue, name)
 
 
 if __name__ == "__main__":

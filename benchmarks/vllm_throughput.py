@@ -223,7 +223,7 @@ def main() -> None:
     parser.add_argument("--new", type=int, default=48)
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     chosen = parser.parse_args()
     require_vllm()
     from transformers import AutoConfig
@@ -251,9 +251,10 @@ def main() -> None:
                 dtype="float32" if device == "cpu" else "bfloat16",
             )
             results.append(measure(task, vocabulary, chosen.prompts, chosen.repeats))
-            show(results[-1])
+            if not chosen.json:
+                show(results[-1])
     if chosen.json:
-        chosen.json.write_text(json.dumps(results, indent=1) + "\n")
+        print(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

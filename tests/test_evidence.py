@@ -1,4 +1,4 @@
-"""The newest evidence of issue A against the issue's thresholds.
+"""The newest evidence against the thresholds of its issue.
 
 ``make evidence`` measures; this test reads what it wrote. A cell that has not been measured is
 skipped by its name.
@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-EVIDENCE = Path(__file__).resolve().parents[1] / "docs" / "evidence" / "A.json"
+EVIDENCE = Path(__file__).resolve().parents[1] / "docs" / "evidence"
 RECIPES = ("toxicity-nlf", "toxicity-quark")
 
 
-def cell(name: str) -> Any:
-    cells = json.loads(EVIDENCE.read_text())["cells"] if EVIDENCE.exists() else {}
+def cell(name: str, issue: str = "A") -> Any:
+    path = EVIDENCE / f"{issue}.json"
+    cells = json.loads(path.read_text())["cells"] if path.exists() else {}
     if name not in cells:
         pytest.skip(f"cell {name!r} has not been measured: make evidence ARGS={name}")
     return cells[name]["result"]
@@ -61,3 +62,8 @@ def test_real_text_is_unlearned_too() -> None:
     assert result["wall_s"] <= 40 * 60
     for scorer in result["models"].values():
         assert scorer["spearman"] >= 0.68 and scorer["auc"] >= 0.89
+
+
+@pytest.mark.parametrize("top_k", [0, 50])
+def test_our_engine_is_as_fast_as_bare_vllm(top_k: int) -> None:
+    assert cell("vllm", "B")[f"top_k {top_k}"]["ratio"] >= 0.95
