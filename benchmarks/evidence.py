@@ -83,6 +83,12 @@ def perspective() -> dict[str, Any]:
     return json.loads("\n".join(program("-m", "benchmarks.perspective")))
 
 
+def vllm_throughput() -> dict[str, Any]:
+    """Our engine `vllm` against a bare ``LLM.generate``, with and without top-k."""
+    cells = json.loads("\n".join(program("-m", "benchmarks.vllm_throughput", "--json")))
+    return {f"top_k {cell['top_k']}": cell for cell in cells}
+
+
 CELLS: dict[str, dict[str, Callable[[], dict[str, Any]]]] = {
     "A": {
         "seeds": seeds,
@@ -94,6 +100,7 @@ CELLS: dict[str, dict[str, Callable[[], dict[str, Any]]]] = {
     },
     "B": {
         "perspective": perspective,
+        "vllm": vllm_throughput,
     },
 }
 """Cells by issue. No two cells have one name."""

@@ -10,7 +10,7 @@ import typer
 from stages.artifacts.manifest import table_files
 from stages.artifacts.schemas import METRICS, PROMPTS, SAMPLES, SCORES
 from stages.artifacts.store import read_rows, write_table
-from stages.contract.chunks import chunks_of, list_total, make_table, rows_of
+from stages.contract.chunks import chunks_of, list_total, make_table, rows_of, stream_table
 from stages.contract.job import Inputs, Job, stage_job
 from stages.contract.options import (
     Models,
@@ -126,22 +126,20 @@ def _sample(
     asks = evaluation_asks(occasion, prompts, settings, vocabulary)
     policy = read_policy(policy_path)
     folder = policy_folder(policy, job.run_folder)
-    sampler = Sampler(
-        open_engine("hf", folder, job.settings["precision"], settings.slots),
-        load_tokenizer(folder),
-        settings.decoding,
-        vocabulary,
-        tag and tag["separator"],
-    )
-    make_table(
-        path,
-        SAMPLES,
-        job.lineage(policy.digest),
-        job.work,
-        chunks_of(asks, settings.chunk),
-        lambda chunk: sampler.rows(chunk, occasion),
-        "sampling for evaluation",
-    )
+    tokenizer = load_tokenizer(folder)
+    with open_engine(settings, folder, job.settings["precision"]) as engine:
+        sampler = Sampler(
+            engine, tokenizer, settings.decoding, vocabulary, tag and tag["separator"]
+        )
+        stream_table(
+            path,
+            SAMPLES,
+            job.lineage(policy.digest),
+            job.work,
+            chunks_of(asks, settings.chunk),
+            lambda chunks: sampler.chunks(chunks, occasion),
+            "sampling for evaluation",
+        )
 
 
 def _score(job: Job, samples: Path, prompts_path: Path, path: Path) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from stages.artifacts.manifest import table_files
 from stages.artifacts.schemas import PROMPTS, SAMPLES
-from stages.contract.chunks import chunks_of, list_total, make_table, rows_of
+from stages.contract.chunks import chunks_of, list_total, rows_of, stream_table
 from stages.contract.job import Job, stage_job
 from stages.contract.options import Out, Phase, PolicyFile, PromptsFile, RecipeFile, Round, main
 from stages.contract.policies import policy_folder, read_policy
@@ -68,23 +68,21 @@ def _sample(job: Job, policy_path: Path, prompts_path: Path, shard: int, shards:
     )
     policy = read_policy(policy_path)
     folder = policy_folder(policy, job.run_folder)
-    sampler = Sampler(
-        open_engine(settings.engine, folder, job.settings["precision"], settings.slots),
-        load_tokenizer(folder),
-        settings.decoding,
-        vocabulary or None,
-        tag and tag["separator"],
-    )
     path = job.out.with_suffix(".parquet")
-    digest = make_table(
-        path,
-        SAMPLES,
-        job.lineage(model=policy.digest),
-        job.work,
-        chunks_of(asks, settings.chunk),
-        lambda chunk: sampler.rows(chunk, occasion),
-        "sampling",
-    )
+    tokenizer = load_tokenizer(folder)
+    with open_engine(settings, folder, job.settings["precision"]) as engine:
+        sampler = Sampler(
+            engine, tokenizer, settings.decoding, vocabulary or None, tag and tag["separator"]
+        )
+        digest = stream_table(
+            path,
+            SAMPLES,
+            job.lineage(model=policy.digest),
+            job.work,
+            chunks_of(asks, settings.chunk),
+            lambda chunks: sampler.chunks(chunks, occasion),
+            "sampling",
+        )
     counters = {"tokens": list_total(path, SAMPLES, "response_ids"), "samples": digest.rows}
     job.finish("samples", str(digest), [path], digest.rows, counters)
 

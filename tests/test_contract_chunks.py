@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stages.artifacts.schemas import PROMPTS, SAMPLES
 from stages.artifacts.store import read_rows
-from stages.contract.chunks import chunks_of, make_table, rows_of
+from stages.contract.chunks import chunks_of, make_table, rows_of, stream_table
 from stages.runtime import signals
 from stages.runtime.errors import Preempted
 
@@ -116,6 +116,77 @@ def test_a_damaged_chunk_is_made_again_and_no_other(
     assert table(tmp_path).read_bytes() == undisturbed
     assert [entry["event"] for entry in logged][:2] == ["damaged_chunk_made_again", "chunk_done"]
     assert done_chunks(logged) == [2]
+
+
+class InOneGo:
+    """Makes chunks in the given order of their numbers, and notes what it was asked for."""
+
+    def __init__(self, order: Sequence[int], last: Exception | None = None) -> None:
+        self.order, self.last = order, last
+        self.asked: list[int] = []
+        self.closed = False
+
+    def __call__(
+        self, chunks: Mapping[int, Sequence[int]]
+    ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        self.asked = list(chunks)
+        try:
+            for index in self.order:
+                yield index, rows_at(chunks[index])
+            if self.last is not None:
+                raise self.last
+        finally:
+            self.closed = True
+
+
+def streamed(folder: Path, make: InOneGo) -> Path:
+    path = folder / "samples.parquet"
+    stream_table(path, SAMPLES, lineage(), folder / ".work", CHUNKS, make, "sampling")
+    return path
+
+
+def test_chunks_made_in_one_go_may_end_in_any_order(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    make = InOneGo([3, 0, 4, 2, 1])
+    assert streamed(tmp_path, make).read_bytes() == table(tmp_path / "one").read_bytes()
+    assert make.asked == [0, 1, 2, 3, 4]
+
+
+def test_of_one_submission_too_the_finished_chunks_are_kept(tmp_path: Path, logged: Log) -> None:
+    with pytest.raises(MemoryError):
+        streamed(tmp_path, InOneGo([3, 0], MemoryError()))
+    assert not (tmp_path / "samples.parquet").exists()
+    again = InOneGo([4, 1, 2])
+    logged.clear()
+    assert read_rows(streamed(tmp_path, again), SAMPLES) == ROWS
+    assert again.asked == [1, 2, 4]
+    assert done_chunks(logged) == [4, 1, 2]
+
+
+def test_a_stop_request_ends_a_submission_after_the_chunk_in_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Asked(InOneGo):
+        def __call__(
+            self, chunks: Mapping[int, Sequence[int]]
+        ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+            for index, rows in super().__call__(chunks):
+                if index == 2:
+                    monkeypatch.setattr(signals, "_asked", ["SIGTERM"])
+                yield index, rows
+
+    make = Asked([0, 2, 1, 3, 4])
+    with pytest.raises(Preempted, match="SIGTERM"):
+        streamed(tmp_path, make)
+    parts = sorted(part.name for part in (tmp_path / ".work" / "samples").glob("*.parquet"))
+    assert parts == ["chunk-000000.parquet", "chunk-000002.parquet"]
+    assert make.closed, "what made the chunks must be told that nobody waits for more"
+
+
+def test_a_chunk_that_is_never_made_is_no_table(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"chunks \[1, 4\]"):
+        streamed(tmp_path, InOneGo([0, 2, 3]))
+    assert not (tmp_path / "samples.parquet").exists()
 
 
 def test_a_shard_without_work_is_an_empty_table(tmp_path: Path) -> None:

@@ -77,3 +77,8 @@ def test_a_failing_service_costs_no_text_and_no_answer_twice() -> None:
     assert result["asked_again_though_answered"] == 0
     # What was on its way when a side was killed reached nobody, and is the only thing asked again.
     assert result["answers"] - result["texts"] <= result["most_that_kills_can_meet"]
+
+
+@pytest.mark.parametrize("top_k", [0, 50])
+def test_our_engine_is_as_fast_as_bare_vllm(top_k: int) -> None:
+    assert cell("vllm", "B")[f"top_k {top_k}"]["ratio"] >= 0.95

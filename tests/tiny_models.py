@@ -56,9 +56,16 @@ def tiny_gpt2(
 
 
 def tiny_llama(
-    seed: int = 0, vocab_size: int = VOCAB, spread: float = 0.2, attention: str = "sdpa"
+    seed: int = 0,
+    vocab_size: int = VOCAB,
+    spread: float = 0.2,
+    attention: str = "sdpa",
+    head_dim: int | None = None,
 ) -> PreTrainedModel:
-    """Llama: rotary positions, grouped keys (two heads for four queries), untied head."""
+    """Llama: rotary positions, grouped keys (two heads for four queries), untied head.
+
+    ``head_dim`` None: 12, as the sizes have it; 32 is the smallest that vLLM knows on a CPU.
+    """
     config = LlamaConfig(
         vocab_size=vocab_size,
         hidden_size=48,
@@ -66,6 +73,7 @@ def tiny_llama(
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
+        head_dim=head_dim,
         max_position_embeddings=POSITIONS,
         bos_token_id=END,
         eos_token_id=END,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stages.runtime.atomic import read_json
 from stages.runtime.errors import UserError
+from stages.settings.engines import EngineSettings, trains_encoder_decoder
 from stages.settings.labels import check_activation, label_index
 from stages.settings.notices import PERSPECTIVE_KEY
 from stages.settings.recipe import Recipe
@@ -18,6 +19,7 @@ def check_recipe(recipe: Recipe) -> None:
     _check_models(recipe)
     _check_labels(recipe)
     _check_keys(recipe)
+    _check_engines(recipe)
     _check_tags(recipe)
 
 
@@ -81,6 +83,28 @@ def _check_keys(recipe: Recipe) -> None:
                 "no key for the Perspective API",
                 f"scorers.{name}",
                 f"set the environment variable {PERSPECTIVE_KEY}, or name a local classifier",
+            )
+
+
+def _check_engines(recipe: Recipe) -> None:
+    """Refuse vLLM for encoder-decoders, where the recipe or the policy's folder says so."""
+    chosen: dict[str, EngineSettings] = {
+        f"phases.{name}.sample": phase.sample
+        for name, phase in recipe.phases.items()
+        if phase.sample is not None
+    }
+    chosen["evaluate"] = recipe.evaluate
+    config = Path(recipe.policy.init) / "config.json"
+    encodes = trains_encoder_decoder(recipe.policy) or (
+        looks_local(recipe.policy.init)
+        and bool(read_json(config, "model's config").get("is_encoder_decoder"))
+    )
+    for key, settings in chosen.items():
+        if encodes and settings.engine == "vllm":
+            raise UserError(
+                "vLLM runs no encoder-decoders, and the policy is one",
+                f"{key}.engine: vllm",
+                "choose engine: hf",
             )
 
 

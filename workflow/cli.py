@@ -67,7 +67,7 @@ def doctor() -> None:
     table = Table("package", "wanted", "installed", "")
     rows = findings()
     for row in rows:
-        table.add_row(row.package, row.wanted, row.installed or "-", "" if row.good else "differs")
+        table.add_row(row.package, row.wanted, row.installed or "-", row.remark)
     Console().print(table)
     if not all(row.good for row in rows):
         raise typer.Exit(1)

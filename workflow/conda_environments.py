@@ -12,6 +12,8 @@ from stages.runtime.atomic import write_text
 from stages.settings.yaml_file import dump_yaml
 
 ENVS = Path(__file__).resolve().parents[1] / "envs"
+ADDITIONS = {"vllm-cpu"}
+"""Files that add to another environment, without what their packages say they need."""
 PYTHON = "3.11"
 HEADER = """\
 # Generated from {source} by `python -m workflow.conda_environments`; change that file instead.
@@ -41,9 +43,14 @@ def pins(requirements: Path) -> list[str]:
     return found
 
 
+def whole_environments() -> list[Path]:
+    """The requirement files that are a whole environment each."""
+    return sorted(path for path in ENVS.glob("*.txt") if path.stem not in ADDITIONS)
+
+
 def main() -> None:
-    """Write the YAML file beside each requirement file."""
-    for requirements in sorted(ENVS.glob("*.txt")):
+    """Write the YAML file beside each requirement file that is a whole environment."""
+    for requirements in whole_environments():
         write_text(requirements.with_suffix(".yaml"), conda_environment(requirements))
 
 

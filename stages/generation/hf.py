@@ -12,6 +12,7 @@ from stages.generation.attention import attention_configs, positions_of
 from stages.generation.loop import Rows, decode
 from stages.generation.processing import check_decoding
 from stages.generation.protocol import Completion, Decoding, Request
+from stages.generation.requests import check_requests
 from stages.generation.seq2seq import EncodedRows
 from stages.generation.slots import SlotRows
 from stages.runtime.errors import UserError
@@ -31,6 +32,7 @@ class HFEngine:
     """
 
     name = "hf"
+    whole_shards = False
 
     def __init__(
         self,
@@ -59,7 +61,13 @@ class HFEngine:
         id outside the vocabulary, or whose id comes twice. All is checked before the first token.
         """
         check_decoding(decoding, self.vocabulary, self.end_ids)
-        self._check(requests, decoding)
+        check_requests(
+            requests,
+            decoding.max_new_tokens,
+            self.vocabulary,
+            positions_of(self.model),
+            encodes=bool(self.model.config.is_encoder_decoder),
+        )
         return self._sample(list(requests), decoding)
 
     def _sample(self, requests: list[Request], decoding: Decoding) -> Iterator[Completion]:
@@ -86,32 +94,8 @@ class HFEngine:
             return EncodedRows(self.model, configs, decoding.max_new_tokens, self.pad_id)
         return SlotRows(self.model, configs, longest + decoding.max_new_tokens, self.pad_id)
 
-    def _check(self, requests: Sequence[Request], decoding: Decoding) -> None:
-        positions = positions_of(self.model)
-        encodes = bool(self.model.config.is_encoder_decoder)
-        seen: set[str] = set()
-        for request in requests:
-            ids, where = request.input_ids, f"sample {request.sample_id}"
-            if request.sample_id in seen:
-                raise UserError("two requests have one sample id", where, "make the ids unique")
-            seen.add(request.sample_id)
-            if not ids:
-                raise UserError("the query is empty", where, "give at least one token")
-            if not 0 <= min(ids) <= max(ids) < self.vocabulary:
-                raise UserError(
-                    f"the query holds an id outside the vocabulary of {self.vocabulary}",
-                    where,
-                    "encode the prompts with the policy's own tokenizer",
-                )
-            new = decoding.max_new_tokens
-            needed = max(len(ids), new + 1) if encodes else len(ids) + new
-            if positions is not None and needed > positions:
-                raise UserError(
-                    f"{len(ids)} query tokens and {new} new ones exceed the model's {positions}"
-                    " positions",
-                    where,
-                    "shorten the prompt or lower max_new_tokens",
-                )
+    def close(self) -> None:
+        """Nothing to give back: the model goes with the engine."""
 
 
 def _default_attention(model: PreTrainedModel) -> Attention:

@@ -23,7 +23,7 @@ from stages.generation.attention import ROWS, rounded_up
 from stages.generation.noise import seed_tensor, token_codes
 from stages.generation.processing import Choice, choose
 from stages.generation.protocol import Completion, Decoding, Request
-from stages.runtime.errors import UserError
+from stages.generation.requests import not_numbers
 
 REFILL_SHARE = 16  # refill when one row in so many is free
 
@@ -119,11 +119,7 @@ class _Table:
             if sample is None:
                 continue
             if raw != raw:
-                raise UserError(
-                    "the model's logits are not numbers",
-                    sample.request.sample_id,
-                    "check the policy's weights and its precision",
-                )
+                raise not_numbers(sample.request.sample_id)
             sample.tokens.append(token)
             sample.raw.append(raw)
             sample.processed.append(processed)

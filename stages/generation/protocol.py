@@ -56,7 +56,14 @@ class Engine(Protocol):
     """A sampler. Completions may come in any order; every request comes back exactly once."""
 
     name: str
+    whole_shards: bool
+    """Whether it does best with all requests of a shard at once. It then begins them in order, so
+    that the first ones end first; others do best with a chunk at a time."""
 
     def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[Completion]:
         """Sample one completion for each request."""
+        ...
+
+    def close(self) -> None:
+        """Give back memory and processes. A closed engine samples no more."""
         ...

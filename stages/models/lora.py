@@ -108,20 +108,39 @@ def load_lora_policy(
 
     UserError when the base is gone or is not the one the adapter was trained on.
     """
-    path = Path(folder)
-    record = read_json(path / ADAPTER / BASE, "adapter's base")
-    base = record["base"]
-    if record["digest"] is not None:
-        base = str((path / base).resolve())
-        if not Path(base).is_dir():
-            raise UserError("the adapter's base model is gone", base, "restore it")
-        if folder_digest(Path(base)) != record["digest"]:
-            raise UserError("the adapter's base model has changed", base, "restore it")
+    base = adapter_base(folder)
     model, _ = load_policy(base, dtype, device)
     _take_new_rows(model, folder)
-    adapted = PeftModel.from_pretrained(model, path / ADAPTER, is_trainable=True)
+    adapted = PeftModel.from_pretrained(model, Path(folder) / ADAPTER, is_trainable=True)
     adapted.peft_config["default"].base_model_name_or_path = base
     return adapted.eval(), load_tokenizer(folder)
+
+
+def adapter_base(folder: str | Path) -> str:
+    """Folder or hub name of the model under a saved policy's adapter.
+
+    UserError when a base on disk is gone or is not the one the adapter was trained on.
+    """
+    path = Path(folder)
+    record = read_json(path / ADAPTER / BASE, "adapter's base")
+    if record["digest"] is None:
+        return str(record["base"])
+    base = (path / record["base"]).resolve()
+    if not base.is_dir():
+        raise UserError("the adapter's base model is gone", base, "restore it")
+    if folder_digest(base) != record["digest"]:
+        raise UserError("the adapter's base model has changed", base, "restore it")
+    return str(base)
+
+
+def adapter_rank(folder: str | Path) -> int | None:
+    """The rank of a policy's adapter; None where it also trains rows of the embedding.
+
+    Such rows (of tags) are part of the adapter for peft alone: other programs need the merged
+    weights.
+    """
+    config = read_json(Path(folder) / ADAPTER / "adapter_config.json", "adapter's settings")
+    return None if config.get("trainable_token_indices") else int(config["r"])
 
 
 def _take_new_rows(base: PreTrainedModel, folder: str | Path) -> None:

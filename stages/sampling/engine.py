@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 from stages.generation.engines import build_engine
 from stages.generation.protocol import Engine
 from stages.models.device import pick_device, pick_precision
+from stages.settings.engines import EngineSettings
 
 
-def open_engine(kind: str, folder: str, precision: str, slots: int) -> Engine:
-    """Load the policy in ``folder``; ``precision`` as the recipe says it."""
+@contextmanager
+def open_engine(settings: EngineSettings, folder: str, precision: str) -> Iterator[Engine]:
+    """Load the policy in ``folder`` for as long as the block runs.
+
+    ``precision`` as the recipe says it.
+    """
     device = pick_device()
     dtype = "bfloat16" if pick_precision(precision, device) == "bf16" else "float32"
-    return build_engine(kind, Path(folder), dtype=dtype, device=str(device), slots=slots)
+    with closing(
+        build_engine(
+            settings.engine,
+            folder,
+            dtype=dtype,
+            device=str(device),
+            slots=settings.slots,
+            vllm=settings.vllm,
+        )
+    ) as engine:
+        yield engine

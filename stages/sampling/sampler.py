@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from stages.feedback.from_settings import tag_tokens
@@ -43,6 +43,42 @@ class Sampler:
         return [
             self._row(ask, requests[ask.sample_id], done[ask.sample_id], occasion) for ask in asks
         ]
+
+    def chunks(
+        self, chunks: Mapping[int, Sequence[Ask]], occasion: Occasion
+    ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        """Number and rows of each chunk as it is done.
+
+        An engine for whole shards gets the requests of all chunks in one submission, so that it
+        never runs empty between them.
+        """
+        if self.engine.whole_shards:
+            yield from self._in_one_go(chunks, occasion)
+            return
+        for index, asks in chunks.items():
+            yield index, self.rows(asks, occasion)
+
+    def _in_one_go(
+        self, chunks: Mapping[int, Sequence[Ask]], occasion: Occasion
+    ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        requests: dict[str, Request] = {}
+        place: dict[str, int] = {}
+        for index, asks in chunks.items():
+            chunk = [Request(ask.sample_id, ask.seed, self._query(ask)) for ask in asks]
+            # Equal prefixes side by side, but within a chunk, so that chunks end in their order.
+            chunk.sort(key=lambda request: request.input_ids)
+            requests |= {request.sample_id: request for request in chunk}
+            place |= {request.sample_id: index for request in chunk}
+        waiting = {index: len(asks) for index, asks in chunks.items()}
+        done: dict[str, Completion] = {}
+        for completion in self.engine.generate(list(requests.values()), self.decoding):
+            done[completion.sample_id] = completion
+            index = place[completion.sample_id]
+            waiting[index] -= 1
+            if not waiting[index]:
+                names = [(ask, ask.sample_id) for ask in chunks[index]]
+                rows = [self._row(a, requests[s], done.pop(s), occasion) for a, s in names]
+                yield index, rows
 
     def _query(self, ask: Ask) -> tuple[int, ...]:
         return self.encoder.query_ids(ask.prompt.text, self._tag(ask)[1])

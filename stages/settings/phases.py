@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from stages.settings.engines import EngineSettings
 from stages.settings.models import OptimizerSettings, Positive, Share
 from stages.settings.strict import Strict
 
@@ -20,17 +21,14 @@ class DecodingSettings(Strict):
     top_p: float = Field(1.0, gt=0, le=1)
 
 
-class SampleSettings(Strict):
+class SampleSettings(EngineSettings):
     """How a round samples."""
 
-    engine: Literal["hf"] = "hf"
     n: Positive = Field(1, description="answers per prompt")
     prompts: Positive | None = Field(None, description="prompts per round; null: all")
     strategy: str = Field("best", description="tags of later rounds: best, best_of_1, none, ...")
     first_round: Literal["unconditioned", "conditioned"] = "unconditioned"
     decoding: DecodingSettings
-    slots: Positive = Field(32, description="sequences decoded side by side")
-    chunk: Positive = Field(256, description="answers per resumable chunk")
 
 
 class PoolSettings(Strict):

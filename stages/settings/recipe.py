@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from stages.settings.engines import EngineSettings
 from stages.settings.models import (
     AnyScorer,
     PolicySettings,
@@ -44,7 +45,7 @@ class DataSettings(Strict):
     )
 
 
-class EvaluationSettings(Strict):
+class EvaluationSettings(EngineSettings):
     """What is measured after each round on held-out prompts."""
 
     split: Literal["validation", "test"] = "test"
@@ -57,8 +58,6 @@ class EvaluationSettings(Strict):
     perplexity_model: str = Field("base", description="`base`, a folder or a hub name")
     threshold: float = 0.5
     resamples: Positive = 1000
-    slots: Positive = 32
-    chunk: Positive = 256
 
 
 class KeepSettings(Strict):

@@ -32,7 +32,9 @@ rule sample:
     benchmark:
         plan.path("benchmarks/sample/{phase}-r{round}-{shard}-of-{shards}.tsv")
     conda:
-        "../../envs/cpu.yaml"
+        "../../envs/gpu.yaml"
+        if plan.samples_with("vllm", "sample")
+        else "../../envs/cpu.yaml"
     resources:
         mem_mb=lambda wc, attempt: 3000 * attempt,
         runtime=lambda wc, attempt: 60 * attempt,
@@ -155,7 +157,9 @@ rule evaluate:
     benchmark:
         plan.path("benchmarks/evaluate/{phase}-r{evaluated}.tsv")
     conda:
-        "../../envs/cpu.yaml"
+        "../../envs/gpu.yaml"
+        if plan.samples_with("vllm", "evaluate")
+        else "../../envs/cpu.yaml"
     resources:
         mem_mb=lambda wc, attempt: 3000 * attempt,
         runtime=lambda wc, attempt: 60 * attempt,
