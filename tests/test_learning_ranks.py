@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import socket
 import subprocess
@@ -24,6 +25,9 @@ from stages.learning.optimizer import AdamSettings
 from stages.learning.reference import Reference
 from stages.learning.schedules import Schedule
 from stages.learning.trainer import Trainer, TrainSettings
+from stages.runtime.ranks import to_the_end
+
+PATIENCE = 240  # seconds after which a rank that waits says where, and ends
 
 
 def train(folder: Path) -> Trainer:
@@ -63,7 +67,6 @@ def main(folder: Path) -> None:
     state = {name: p.detach().clone() for name, p in trainer.updater.model.named_parameters()}
     state["record"] = torch.tensor([record.loss, record.count, record.sequences, record.grad_norm])
     save_file(state, folder / f"rank{trainer.accelerator.process_index}.safetensors")
-    torch.distributed.destroy_process_group()
 
 
 def test_two_processes_are_one(tmp_path: Path) -> None:
@@ -84,12 +87,11 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
             "PYTHONPATH": str(Path.cwd()),
         }
         command = [sys.executable, __file__, str(tmp_path)]
-        launched.append(
-            subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-        )
-    for process in launched:
-        _, said = process.communicate(timeout=300)
-        assert process.returncode == 0, said[-3000:]
+        with (tmp_path / f"rank{rank}.log").open("w") as log:
+            launched.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+    codes = [process.wait(timeout=300) for process in launched]
+    logs = [(tmp_path / f"rank{rank}.log").read_text()[-3000:] for rank in range(2)]
+    assert codes == [0, 0], "\n".join(logs)
     ranks = [load_file(tmp_path / f"rank{rank}.safetensors") for rank in range(2)]
     alone = train(tmp_path / "alone")
     for name, parameter in alone.updater.model.named_parameters():
@@ -106,4 +108,5 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    faulthandler.dump_traceback_later(PATIENCE, exit=True)
+    to_the_end(lambda: main(Path(sys.argv[1])))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from stages.runtime import events, signals
+from stages.runtime import events, ranks, signals
 from stages.runtime.atomic import explain_os_error
 from stages.runtime.errors import (
     EXIT_FAILURE,
@@ -42,6 +42,12 @@ def run_stage(name: str, body: Callable[[], None]) -> NoReturn:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     events.configure(name)
     signals.listen()
+    if ranks.several():
+        ranks.to_the_end(lambda: _run(body))
+    _run(body)
+
+
+def _run(body: Callable[[], None]) -> NoReturn:
     try:
         body()
     except UserError as error:
