@@ -37,7 +37,9 @@ SIDES = ("bare", "bare, raw", "ours")
 TARGET = 0.95
 MEMORY = 0.3  # of a GPU, for each of three sides
 CACHE_GB = 0.5  # on a CPU
+TOP_K = (0, 50)
 Prompts = list[tuple[int, ...]]
+Turn = Callable[[Prompts, int, int], int]  # prompts, seed and top-k in, number of tokens out
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,6 @@ class Task:
     end: int
     new: int
     slots: int
-    temperature: float
-    top_k: int
     device: str
     dtype: str
 
@@ -97,7 +97,7 @@ def prompts_for(vocabulary: int, count: int, seed: int) -> Prompts:
     ]
 
 
-_turn: list[Callable[[Prompts, int], int]] = []
+_turn: list[Turn] = []
 
 
 def start(side: str, task: Task) -> None:
@@ -105,7 +105,7 @@ def start(side: str, task: Task) -> None:
     _turn.append(_ours(task) if side == "ours" else _bare(task, raw=side == "bare, raw"))
 
 
-def _ours(task: Task) -> Callable[[Prompts, int], int]:
+def _ours(task: Task) -> Turn:
     from stages.generation.engines import build_engine
     from stages.generation.protocol import Decoding, Request
     from stages.settings.engines import VllmSettings
@@ -119,16 +119,16 @@ def _ours(task: Task) -> Callable[[Prompts, int], int]:
         slots=task.slots,
         vllm=settings,
     )
-    decoding = Decoding(task.new, temperature=task.temperature, top_k=task.top_k)
 
-    def turn(prompts: Prompts, seed: int) -> int:
+    def turn(prompts: Prompts, seed: int, top_k: int) -> int:
+        decoding = Decoding(task.new, top_k=top_k)
         requests = [Request(f"{seed}-{i}", seed + i, ids) for i, ids in enumerate(prompts)]
         return sum(len(answer.token_ids) for answer in engine.generate(requests, decoding))
 
     return turn
 
 
-def _bare(task: Task, raw: bool) -> Callable[[Prompts, int], int]:
+def _bare(task: Task, raw: bool) -> Turn:
     for key, value in (QUIET | (ON_A_CPU if task.device == "cpu" else {})).items():
         os.environ.setdefault(key, value)
     from vllm import LLM, SamplingParams, TokensPrompt
@@ -148,17 +148,16 @@ def _bare(task: Task, raw: bool) -> Callable[[Prompts, int], int]:
         max_num_seqs=task.slots,
         **room,
     )
-    parameters = SamplingParams(
-        temperature=task.temperature,
-        top_k=task.top_k,
-        max_tokens=task.new,
-        stop_token_ids=[task.end],
-        ignore_eos=True,
-        detokenize=False,
-        logprobs=0 if raw else None,
-    )
 
-    def turn(prompts: Prompts, _: int) -> int:
+    def turn(prompts: Prompts, _: int, top_k: int) -> int:
+        parameters = SamplingParams(
+            top_k=top_k,
+            max_tokens=task.new,
+            stop_token_ids=[task.end],
+            ignore_eos=True,
+            detokenize=False,
+            logprobs=0 if raw else None,
+        )
         given = [TokensPrompt(prompt_token_ids=list(ids)) for ids in prompts]
         outputs = model.generate(given, parameters, use_tqdm=False)
         return sum(len(output.outputs[0].token_ids) for output in outputs)
@@ -166,49 +165,55 @@ def _bare(task: Task, raw: bool) -> Callable[[Prompts, int], int]:
     return turn
 
 
-def take_turn(prompts: Prompts, seed: int) -> Rate:
+def take_turn(prompts: Prompts, seed: int, top_k: int) -> Rate:
     """Sample all prompts on this process's side."""
     wall, cpu = time.perf_counter(), time.process_time()
-    tokens = _turn[0](prompts, seed)
+    tokens = _turn[0](prompts, seed, top_k)
     return Rate(tokens, time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def measure(task: Task, vocabulary: int, count: int, repeats: int) -> dict[str, Any]:
-    """Take turns; give medians and ratios."""
+def measure(task: Task, vocabulary: int, count: int, repeats: int) -> list[dict[str, Any]]:
+    """Take turns; give medians and ratios for each top-k."""
     spawn = multiprocessing.get_context("spawn")
     pools = {
         side: ProcessPoolExecutor(1, mp_context=spawn, initializer=start, initargs=(side, task))
         for side in SIDES
     }
-    rates: dict[str, list[Rate]] = {side: [] for side in SIDES}
+    rates: dict[tuple[str, int], list[Rate]] = {(s, k): [] for s in SIDES for k in TOP_K}
     for repeat in range(-1, repeats):  # the first turn warms up and does not count
-        order = list(SIDES) if repeat % 2 else list(reversed(SIDES))
-        prompts = prompts_for(vocabulary, count, 1000 + repeat)
-        for side in order:
-            rate = pools[side].submit(take_turn, prompts, (repeat + 2) * 10**6).result()
+        order = list(rates) if repeat % 2 else list(reversed(rates))
+        for side, top_k in order:
+            prompts = prompts_for(vocabulary, count, 1000 * top_k + repeat)
+            seed = (repeat + 2) * 10**6
+            rate = pools[side].submit(take_turn, prompts, seed, top_k).result()
             if repeat >= 0:
-                rates[side].append(rate)
+                rates[side, top_k].append(rate)
     for pool in pools.values():
         pool.shutdown()
+    return [summary(task, top_k, {s: rates[s, top_k] for s in SIDES}, count) for top_k in TOP_K]
+
+
+def summary(task: Task, top_k: int, rates: dict[str, list[Rate]], count: int) -> dict[str, Any]:
+    """Median speeds of the sides, and ours by theirs."""
     on_cpu = task.device == "cpu"
     speeds = {
-        side: statistics.median(r.tokens / (r.cpu if on_cpu else r.wall) for r in found)
+        side: statistics.median(rate.tokens / (rate.cpu if on_cpu else rate.wall) for rate in found)
         for side, found in rates.items()
     }
     return {
+        "top_k": top_k,
         "unit": "tokens per second of the processor" if on_cpu else "tokens per second",
         "speeds": {side: round(speed, 1) for side, speed in speeds.items()},
         "ratio": round(speeds["ours"] / speeds["bare"], 3),
         "ratio_raw": round(speeds["ours"] / speeds["bare, raw"], 3),
         "prompts": count,
-        "repeats": repeats,
-        "temperature": task.temperature,
-        "top_k": task.top_k,
+        "new_tokens": task.new,
+        "repeats": len(rates["ours"]),
     }
 
 
 def show(result: dict[str, Any]) -> None:
-    print(f"temperature {result['temperature']}, top-k {result['top_k']}: {result['unit']}")
+    print(f"temperature 1, top-k {result['top_k']}: {result['unit']}")
     for side, speed in result["speeds"].items():
         print(f"  {side:<12} {speed:10.1f}")
     verdict = "holds" if result["ratio"] >= TARGET else "FAILS"
@@ -238,23 +243,20 @@ def main() -> None:
         if chosen.model is None:
             random_llama(Path(scratch))
         vocabulary = AutoConfig.from_pretrained(model).vocab_size
-        results = []
-        for top_k in (0, 50):
-            task = Task(
-                model=str(model),
-                end=load_tokenizer(model).eos_token_id,
-                new=chosen.new,
-                slots=chosen.slots,
-                temperature=1.0,
-                top_k=top_k,
-                device=device,
-                dtype="float32" if device == "cpu" else "bfloat16",
-            )
-            results.append(measure(task, vocabulary, chosen.prompts, chosen.repeats))
-            if not chosen.json:
-                show(results[-1])
+        task = Task(
+            model=str(model),
+            end=load_tokenizer(model).eos_token_id,
+            new=chosen.new,
+            slots=chosen.slots,
+            device=device,
+            dtype="float32" if device == "cpu" else "bfloat16",
+        )
+        results = measure(task, vocabulary, chosen.prompts, chosen.repeats)
     if chosen.json:
         print(json.dumps(results, indent=1))
+        return
+    for result in results:
+        show(result)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from stages.generation.engines import build_engine
 from stages.generation.processing import candidates
 from stages.generation.protocol import Completion, Decoding, Engine, Request
 from stages.runtime.errors import UserError
+from stages.settings.engines import VllmSettings
 
 if importlib.util.find_spec("vllm") is None:
     pytest.skip("vLLM is not installed: make install-dev", allow_module_level=True)
@@ -60,7 +61,7 @@ _here: list[Engine] = []
 
 def _start(folder: Path) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _here.append(build_engine("vllm", folder, slots=16))
+    _here.append(build_engine("vllm", folder, slots=16, vllm=VllmSettings(cpu_cache_gb=0.1)))
 
 
 def _sample(requests: list[Request], decoding: Decoding, only: int | None) -> list[Completion]:

@@ -1,8 +1,9 @@
-"""`engine: vllm` through the stage's command line: an adapter, a preemption, and what comes out.
+"""`engine: vllm` through the stages' command lines: an adapter, a preemption, what comes out.
 
 One job is stopped after its first chunk, with vLLM in processes of its own as on a GPU; the next
 one goes on, with vLLM in the stage's process as on a CPU. The table is that of the engine `hf`,
-and the trainer's log-probabilities are the sampler's.
+and the trainer's log-probabilities are the sampler's. An evaluation samples with it, and then
+loads other models in the same process.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import torch
 from tiny_models import save_tiny_policy, tiny_llama, tiny_tokenizer
 
 from stages.artifacts.manifest import read_manifest, table_readers
-from stages.artifacts.schemas import SAMPLES
+from stages.artifacts.schemas import METRICS, SAMPLES
+from stages.artifacts.store import read_rows
 from stages.learning.agreement import Sampled, check_agreement
 from stages.learning.batches import Layout
 from stages.learning.examples import Example
@@ -70,13 +72,20 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ready(folder: Path, policy: Path, engine: str) -> MiniRun:
+    """A run up to its first sample, with its scorer."""
+    decoding = "phases.align.sample.decoding"
+    engines = f"phases.align.sample.engine={engine} evaluate.engine={engine}"
+    if engine == "vllm":
+        engines += " phases.align.sample.vllm.cpu_cache_gb=0.1 evaluate.vllm.cpu_cache_gb=0.1"
     run = MiniRun(
         folder,
-        f"policy.init={policy} policy.base_model=null phases.align.sample.engine={engine}"
-        " phases.align.sample.decoding.top_k=30 phases.align.sample.decoding.temperature=0.9",
+        f"policy.init={policy} policy.base_model=null {engines}"
+        f" {decoding}.top_k=30 {decoding}.temperature=0.9",
     )
-    run.prepare("train")
+    for table in ("train", "test", "ratings.toxicity"):
+        run.prepare(table)
     run.base()
+    run.reward_model("toxicity")
     run.advance("align", 1)
     return run
 
@@ -85,14 +94,12 @@ def out_of(run: MiniRun) -> Path:
     return run.path(layout.part("align", 1, "samples", 0, 1))
 
 
-def sample(run: MiniRun, program: list[str], **environment: str) -> subprocess.CompletedProcess:
-    options = [
-        *("--recipe", str(run.recipe_file), "--phase", "align", "--round", "1"),
-        *("--policy", str(run.path(layout.in_round("align", 1, "policy_in")))),
-        *("--prompts", str(run.plan.prompts("train")), "--out", str(out_of(run))),
-    ]
+def stage(
+    run: MiniRun, program: list[str], number: int, *options: str | Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    place = ["--recipe", run.recipe_file, "--phase", "align", "--round", str(number)]
     return subprocess.run(
-        [sys.executable, *program, *options],
+        [sys.executable, *program, *map(str, [*place, *options])],
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"} | environment,
         capture_output=True,
         text=True,
@@ -100,7 +107,15 @@ def sample(run: MiniRun, program: list[str], **environment: str) -> subprocess.C
     )
 
 
-def events(ended: subprocess.CompletedProcess, name: str) -> list[str]:
+def sample(
+    run: MiniRun, program: list[str], **environment: str
+) -> subprocess.CompletedProcess[str]:
+    policy = run.path(layout.in_round("align", 1, "policy_in"))
+    inputs = ("--policy", policy, "--prompts", run.plan.prompts("train"))
+    return stage(run, program, 1, *inputs, "--out", out_of(run), **environment)
+
+
+def events(ended: subprocess.CompletedProcess[str], name: str) -> list[str]:
     return [line for line in ended.stderr.splitlines() if name in line]
 
 
@@ -127,11 +142,8 @@ def rows(run: MiniRun) -> list[dict[str, Any]]:
     return reader.table().to_pylist()
 
 
-def test_the_answers_are_those_of_the_other_engine(
-    sampled: MiniRun, policy: Path, tmp_path: Path
-) -> None:
+def test_the_answers_are_those_of_the_other_engine(sampled: MiniRun, other: MiniRun) -> None:
     """An adapter kept apart samples what the merged weights do."""
-    other = ready(tmp_path, policy, "hf")
     other.sample("align", 1)
     assert read_manifest(out_of(sampled)).digest == read_manifest(out_of(other)).digest
     for ours, theirs in zip(rows(sampled), rows(other), strict=True):
@@ -149,6 +161,38 @@ def test_the_trainer_agrees_with_the_sampler(sampled: MiniRun, policy: Path) -> 
     found = check_agreement(model, answers, Layout(512, 512), "fp32", torch.device("cpu"))
     assert found.tokens > 500
     assert found.largest <= 1e-4
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory, policy: Path) -> MiniRun:
+    return ready(tmp_path_factory.mktemp("hf"), policy, "hf")
+
+
+def test_an_evaluation_samples_with_it_and_then_loads_its_judges(
+    sampled: MiniRun, other: MiniRun
+) -> None:
+    base = sampled.path(layout.BASE)
+    out = sampled.path(layout.in_round("align", 0, "evaluation"))
+    models = [word for path in sampled.plan.judges("align") for word in ("--model", path)]
+    prompts = ("--prompts", sampled.plan.prompts("test"))
+    policies = ("--policy", base, "--base", base, "--reference", base)
+    ended = stage(sampled, ["-m", "stages.evaluate"], 0, *policies, *prompts, *models, "--out", out)
+    assert ended.returncode == 0, ended.stderr
+    assert events(ended, "vllm_started")
+    other.evaluate("align", 0)
+    ours, theirs = (
+        {row["metric"]: row for row in read_rows(metrics_of(run), METRICS)}
+        for run in (sampled, other)
+    )
+    assert set(ours) == set(theirs) and len(ours) > 5
+    for name, row in ours.items():
+        assert row["n"] == theirs[name]["n"]
+        assert row["value"] == pytest.approx(theirs[name]["value"], abs=1e-3, rel=1e-3), name
+
+
+def metrics_of(run: MiniRun) -> Path:
+    folder = run.path(layout.in_round("align", 0, "evaluation")).with_suffix("")
+    return folder / "metrics.parquet"
 
 
 def test_the_manifest_says_which_engine_and_which_vllm(sampled: MiniRun) -> None:

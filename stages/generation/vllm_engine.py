@@ -9,6 +9,7 @@ batch-invariant kernels are asked for.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,9 +62,11 @@ class VllmEngine:
         return self._sample(list(requests), decoding)
 
     def close(self) -> None:
-        """Stop vLLM's processes and give back the memory."""
+        """Stop vLLM's processes and give back the memory, also of one that runs in this process."""
         self._drop()
         self.engine.engine_core.shutdown()
+        del self.engine
+        gc.collect()
 
     def _sample(self, requests: list[Request], decoding: Decoding) -> Iterator[Completion]:
         self._drop()
