@@ -59,11 +59,6 @@ class Server:
             time.sleep(0.1)
         sys.exit("the server does not start")
 
-    def restart(self) -> None:
-        """Kill it and start another one in its place."""
-        self.kill()
-        self.start()
-
     def kill(self) -> None:
         """``kill -9``."""
         self.process.kill()
@@ -106,9 +101,12 @@ def _night(server: Server, folder: Path, count: int) -> dict[str, Any]:
                 job.communicate()
             kept.append((len(server.entries()), _kept(run, texts)))
             jobs = _start(run)
+            # By now the server has read the last words of the dead, and the living still import.
+            kills.append(len(server.entries()))
         else:
-            server.restart()
-        kills.append(len(server.entries()))
+            server.kill()
+            kills.append(len(server.entries()))
+            server.start()
     codes = [_end(job) for job in jobs]
     values = run.scores()
     return {
