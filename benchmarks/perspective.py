@@ -27,7 +27,7 @@ from tests.perspective_server import truth
 from tests.score_run import ScoreRun, sample_id
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARDS, CONCURRENCY, TIMEOUT_S = 2, 16, 10.0
+SHARDS, CONCURRENCY, TIMEOUT_S = 2, 16, 30.0
 ERRORS, LATE = 0.05, 0.01
 CLIENT_KILLS, SERVER_KILLS = (0.2, 0.45, 0.7), (0.1, 0.35, 0.6)
 """Shares of the texts that are answered when a side is killed."""
