@@ -14,7 +14,7 @@ from stages.rewards.perspective.pace import Pace, pause
     ("rate", "workers", "fetched"),
     [
         (0.5, 4, [1, 1, 1, 1]),
-        (3.0, 8, [1, 3, 3, 3]),
+        (3.0, 8, [1, 3, 3, 1]),
         (8.0, 4, [1, 3]),
         (120.0, 4, [12]),
         (10_000.0, 64, [1000]),
