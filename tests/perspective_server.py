@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any
 
 PATH = "/v1alpha1/comments:analyze"
-LATE_S = 30.0
+LATE_S = 120.0
 FAILURES = ("500", "503", "429", "no json", "no scores", "cut", "close", "reset")
 
 Behaviour = Callable[[str, int], str]

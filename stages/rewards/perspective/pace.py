@@ -16,7 +16,8 @@ class Pace:
     """Turns for requests, ``rate`` a second.
 
     ``reserve(n)`` gives the time (Unix, s) of the first of n turns that are then this process's
-    own. They are fetched for at most a second ahead, so that a process that dies wastes no more.
+    own. They are fetched for a tenth of a second, or as many as wait for one but for no more than
+    a second: fetching takes the file of all processes, and a process that dies wastes its turns.
     ``stops`` says that nothing is to be waited for any longer.
     """
 
@@ -36,7 +37,8 @@ class Pace:
         try:
             async with self._lock:
                 if not self._turns:
-                    count = max(1, min(self._waiting, math.floor(self.rate)))
+                    wanted = max(self._waiting, math.floor(self.rate / 10))
+                    count = max(1, min(wanted, math.floor(self.rate)))
                     first = await self._reserve(count)
                     self._turns.extend(first + index / self.rate for index in range(count))
                 turn = self._turns.popleft()
