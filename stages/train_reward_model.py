@@ -13,6 +13,7 @@ from stages.contract.chunks import rows_of
 from stages.contract.job import Job, stage_job
 from stages.contract.options import Out, RecipeFile, main
 from stages.contract.policies import policy_folder, read_policy
+from stages.rewards.build import NO_MODEL
 from stages.runtime.errors import UserError
 from stages.runtime.hashing import folder_digest, seed_from
 from stages.settings.models import RegressionScorer
@@ -38,6 +39,9 @@ def train_reward_model(
 
 
 def _train(job: Job, ratings: Path, policy: Path | None) -> None:
+    kind = job.settings["reward_model"]["kind"]
+    if kind != "regression":
+        raise UserError(f"no reward model of kind {kind!r} can be trained", job.out, NO_MODEL)
     settings = parse(RegressionScorer, job.settings["reward_model"], "reward_model")
     columns = ["prompt", "response", "value", "held_out"]
     rows = list(rows_of(table_files(ratings, RATINGS), RATINGS, columns))

@@ -15,9 +15,13 @@ from stages.settings.models import (
     AnyScorer,
     ClassifierScorer,
     LexiconScorer,
+    PreferenceScorer,
     RegressionScorer,
+    SpanScorer,
     WorldScorer,
 )
+
+NO_MODEL = "this Rondo makes its data, but trains none; choose another kind"
 
 
 def build_scorer(
@@ -86,6 +90,10 @@ def _build(
                 "give the folder that train_reward_model made",
             )
         return load_regression(folder, settings.batch_tokens, precision, device)
+    if isinstance(settings, SpanScorer | PreferenceScorer):
+        raise UserError(
+            f"no scorer of kind {settings.kind!r} can be built", settings.attribute, NO_MODEL
+        )
     assert_never(settings)
 
 

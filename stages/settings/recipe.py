@@ -153,6 +153,11 @@ class Recipe(Strict):
         """The scorers that a phase trains with, in order."""
         return {name: self.judges()[name] for name in self.phases[phase].score}
 
+    def demonstrations(self) -> list[str]:
+        """Names of the sets of demonstrations that its phases learn, each once."""
+        sets = [phase.update for phase in self.phases.values()]
+        return list(dict.fromkeys(update.data for update in sets if update.kind == "sft"))
+
     def trained_scorers(self) -> list[str]:
         """Names of the reward models that something in the recipe needs."""
         used = {name for phase in self.phases.values() for name in phase.score}
