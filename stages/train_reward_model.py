@@ -25,23 +25,37 @@ KIND = "reward_model"
 def train_reward_model(
     recipe: RecipeFile,
     name: Annotated[str, typer.Option(help="reward model of the recipe")],
-    ratings: Annotated[Path, typer.Option(help="manifest of the ratings")],
     out: Out,
+    ratings: Annotated[Path | None, typer.Option(help="manifest of the ratings")] = None,
+    labels: Annotated[Path | None, typer.Option(help="manifest of the segment labels")] = None,
+    comparisons: Annotated[Path | None, typer.Option(help="manifest of the comparisons")] = None,
+    feedback: Annotated[
+        Path | None, typer.Option(help="manifest of the feedback that was labelled or compared")
+    ] = None,
     policy: Annotated[
         Path | None, typer.Option(help="manifest of the base policy, where the model starts")
     ] = None,
 ) -> None:
-    """Train one reward model of the recipe."""
-    inputs = {"ratings": ratings} | ({"policy": policy} if policy else {})
+    """Train one reward model of the recipe on the data of its kind."""
+    named = {
+        "ratings": ratings,
+        "labels": labels,
+        "comparisons": comparisons,
+        "feedback": feedback,
+        "policy": policy,
+    }
+    inputs = {role: path for role, path in named.items() if path is not None}
     with stage_job("train_reward_model", recipe, out, inputs, name=name) as job:
         if not job.done:
+            kind = job.settings["reward_model"]["kind"]
+            if kind != "regression":
+                raise UserError(f"no reward model of kind {kind!r} can be trained", name, NO_MODEL)
+            if ratings is None:
+                raise UserError("no ratings were given", name, "give --ratings MANIFEST")
             _train(job, ratings, policy)
 
 
 def _train(job: Job, ratings: Path, policy: Path | None) -> None:
-    kind = job.settings["reward_model"]["kind"]
-    if kind != "regression":
-        raise UserError(f"no reward model of kind {kind!r} can be trained", job.out, NO_MODEL)
     settings = parse(RegressionScorer, job.settings["reward_model"], "reward_model")
     columns = ["prompt", "response", "value", "held_out"]
     rows = list(rows_of(table_files(ratings, RATINGS), RATINGS, columns))

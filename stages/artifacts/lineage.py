@@ -12,7 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("numpy", "pyarrow", "torch", "transformers", "tokenizers", "accelerate", "peft")
+LIBRARIES = (
+    *("numpy", "pyarrow", "torch", "transformers", "tokenizers", "accelerate", "peft"),
+    *("spacy", "en_core_web_sm"),
+)
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,22 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
+def _valid(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it is not valid Unicode") from None
+    return text
+
+
 def _filled(text: str) -> str:
     if not text.strip():
         raise ValueError("it is blank")
     return text
 
 
-Filled = Annotated[str, AfterValidator(_filled)]
+Text = Annotated[str, AfterValidator(_valid)]
+Filled = Annotated[Text, AfterValidator(_filled)]
 
 
 class _Row(BaseModel):
@@ -26,8 +35,8 @@ class _Row(BaseModel):
 class PassageRow(_Row):
     """A passage of a prompt file."""
 
-    wikipage: str
-    content: str
+    wikipage: Text
+    content: Text
 
 
 class PromptRow(_Row):
@@ -35,15 +44,15 @@ class PromptRow(_Row):
 
     question: Filled
     text: Filled | None = None
-    answer: list[str]
+    answer: list[Text]
     passages: list[PassageRow]
 
 
 class ErrorRow(_Row):
     """An error marked on ``prediction 1``."""
 
-    kind: str = Field(alias="error type")
-    explanation: str = ""
+    kind: Text = Field(alias="error type")
+    explanation: Text = ""
     start: int
     end: int
 
@@ -51,7 +60,7 @@ class ErrorRow(_Row):
 class MissingRow(_Row):
     """What ``prediction 1`` should have said."""
 
-    kind: str = Field(alias="error type")
+    kind: Text = Field(alias="error type")
     passage_id: int
     sentence_id: list[int]
 
@@ -61,7 +70,7 @@ class AnnotationRow(_Row):
 
     errors: list[ErrorRow]
     missing: list[MissingRow] = Field(alias="missing-info")
-    corrected: str = Field(alias="corrected-prediction")
+    corrected: Text = Field(alias="corrected-prediction")
 
 
 class FeedbackRow(_Row):
@@ -72,12 +81,12 @@ class FeedbackRow(_Row):
     """
 
     question: Filled
-    passages: list[Annotated[list[str], Field(min_length=1)]]
-    gold: str
-    first: str = Field(alias="prediction 1")
-    second: str = Field(alias="prediction 2")
-    third: str = Field(alias="prediction 3")
-    fourth: str = Field(alias="prediction 4")
+    passages: list[Annotated[list[Text], Field(min_length=1)]]
+    gold: Text
+    first: Text = Field(alias="prediction 1")
+    second: Text = Field(alias="prediction 2")
+    third: Text = Field(alias="prediction 3")
+    fourth: Text = Field(alias="prediction 4")
     feedback: AnnotationRow
     preference: Annotated[list[Literal[0, 1, 2]], Field(min_length=6, max_length=6)]
 
