@@ -22,3 +22,10 @@ rule all:
     input:
         plan.targets(),
     localrule: True
+
+
+# The tables alone, to be looked at before anything is trained.
+rule data:
+    input:
+        plan.tables(),
+    localrule: True

@@ -13,6 +13,7 @@ from stages.contract.chunks import rows_of
 from stages.contract.job import Job, stage_job
 from stages.contract.options import Out, RecipeFile, main
 from stages.contract.policies import policy_folder, read_policy
+from stages.rewards.build import NO_MODEL
 from stages.runtime.errors import UserError
 from stages.runtime.hashing import folder_digest, seed_from
 from stages.settings.models import RegressionScorer
@@ -24,16 +25,33 @@ KIND = "reward_model"
 def train_reward_model(
     recipe: RecipeFile,
     name: Annotated[str, typer.Option(help="reward model of the recipe")],
-    ratings: Annotated[Path, typer.Option(help="manifest of the ratings")],
     out: Out,
+    ratings: Annotated[Path | None, typer.Option(help="manifest of the ratings")] = None,
+    labels: Annotated[Path | None, typer.Option(help="manifest of the segment labels")] = None,
+    comparisons: Annotated[Path | None, typer.Option(help="manifest of the comparisons")] = None,
+    feedback: Annotated[
+        Path | None, typer.Option(help="manifest of the feedback that was labelled or compared")
+    ] = None,
     policy: Annotated[
         Path | None, typer.Option(help="manifest of the base policy, where the model starts")
     ] = None,
 ) -> None:
-    """Train one reward model of the recipe."""
-    inputs = {"ratings": ratings} | ({"policy": policy} if policy else {})
+    """Train one reward model of the recipe on the data of its kind."""
+    named = {
+        "ratings": ratings,
+        "labels": labels,
+        "comparisons": comparisons,
+        "feedback": feedback,
+        "policy": policy,
+    }
+    inputs = {role: path for role, path in named.items() if path is not None}
     with stage_job("train_reward_model", recipe, out, inputs, name=name) as job:
         if not job.done:
+            kind = job.settings["reward_model"]["kind"]
+            if kind != "regression":
+                raise UserError(f"no reward model of kind {kind!r} can be trained", name, NO_MODEL)
+            if ratings is None:
+                raise UserError("no ratings were given", name, "give --ratings MANIFEST")
             _train(job, ratings, policy)
 
 

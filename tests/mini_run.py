@@ -91,15 +91,9 @@ class MiniRun:
     def reward_model(self, name: str) -> None:
         from stages.train_reward_model import train_reward_model
 
-        inputs = self.plan.reward_model_inputs(name)
-        policy = inputs.get("policy")
-        train_reward_model(
-            self.recipe_file,
-            name,
-            Path(inputs["ratings"]),
-            self.path(layout.reward_model(name)),
-            Path(policy) if policy else None,
-        )
+        inputs = {k: Path(v) for k, v in self.plan.reward_model_inputs(name).items()}
+        out = self.path(layout.reward_model(name))
+        train_reward_model(self.recipe_file, name, out, **inputs)
 
     def advance(self, phase: str, number: int) -> None:
         evidence = [Path(p) for p in self.plan.stop_evidence(phase, number)]

@@ -15,6 +15,7 @@ FLOORS = {
         "prepare_prompts",
         "adopt_policy",
         "train_base_model",
+        "build_comparisons",
         "train_reward_model",
         "sample",
         "score",
@@ -39,7 +40,7 @@ SIDEWAYS = {
     ("evaluation", "sampling"),
 }
 JUDGES_MAY_GENERATE = "rewards/judge"
-LATER = {"generate_prompts", "generate_responses", "build_comparisons", "online"}
+LATER = {"generate_prompts", "generate_responses", "online"}
 PLANNING_MAY_SEE = FLOORS[0] | {"feedback"}
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 

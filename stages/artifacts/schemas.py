@@ -20,6 +20,14 @@ SPAN = pa.struct(
 )
 
 
+def _struct(**fields: pa.DataType) -> pa.StructType:
+    return pa.struct([pa.field(name, kind, nullable=False) for name, kind in fields.items()])
+
+
+def _list(item: pa.DataType) -> pa.ListType:
+    return pa.list_(pa.field("item", item, nullable=False))
+
+
 @dataclass(frozen=True)
 class TableKind:
     """A kind of table: its columns, its key and the rule that makes it."""
@@ -90,9 +98,76 @@ DEMONSTRATIONS = TableKind(
     made_by="prepare_prompts",
 )
 
+QUESTIONS = TableKind(
+    "questions",
+    1,
+    _columns(
+        prompt_id=pa.string(),
+        question=pa.string(),
+        passages=_list(_struct(title=pa.string(), text=pa.string())),
+        references=_list(pa.string()),
+    ),
+    key=("prompt_id",),
+    made_by="prepare_prompts",
+)
+
+FEEDBACK = TableKind(
+    "feedback",
+    1,
+    _columns(
+        feedback_id=pa.string(),
+        prompt_id=pa.string(),
+        prompt=pa.string(),
+        question=pa.string(),
+        passages=_list(_struct(title=pa.string(), sentences=_list(pa.string()))),
+        reference=pa.string(),
+        answers=_list(pa.string()),
+        annotated=_list(pa.int8()),
+        errors=_list(
+            _struct(
+                answer=pa.int8(),
+                start=pa.int32(),
+                end=pa.int32(),
+                kind=pa.string(),
+                explanation=pa.string(),
+            )
+        ),
+        missing=_list(_struct(kind=pa.string(), passage=pa.int32(), sentences=_list(pa.int32()))),
+        corrected=pa.string(),
+        preferences=_list(_struct(first=pa.int8(), second=pa.int8(), better=pa.int8())),
+        held_out=pa.bool_(),
+        source=pa.string(),
+    ),
+    key=("feedback_id",),
+    made_by="prepare_prompts",
+)
+
+SEGMENT_LABELS = TableKind(
+    "segment_labels",
+    1,
+    _columns(
+        feedback_id=pa.string(),
+        answer=pa.int8(),
+        prompt_id=pa.string(),
+        segments=_list(
+            pa.struct(
+                [
+                    pa.field("start", pa.int32(), nullable=False),
+                    pa.field("end", pa.int32(), nullable=False),
+                    pa.field("label", pa.string()),
+                ]
+            )
+        ),
+        sentences_by=pa.string(),
+        held_out=pa.bool_(),
+    ),
+    key=("feedback_id", "answer"),
+    made_by="prepare_prompts",
+)
+
 COMPARISONS = TableKind(
     "comparisons",
-    1,
+    2,
     _columns(
         comparison_id=pa.string(),
         prompt_id=pa.string(),
@@ -102,6 +177,7 @@ COMPARISONS = TableKind(
         chosen_id=_optional(pa.string()),
         rejected_id=_optional(pa.string()),
         margin=_optional(pa.float64()),
+        held_out=pa.bool_(),
         source=pa.string(),
     ),
     key=("comparison_id",),
@@ -207,6 +283,9 @@ KINDS: dict[str, TableKind] = {
         TEXTS,
         RATINGS,
         DEMONSTRATIONS,
+        QUESTIONS,
+        FEEDBACK,
+        SEGMENT_LABELS,
         COMPARISONS,
         SAMPLES,
         SCORES,

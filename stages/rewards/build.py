@@ -17,7 +17,9 @@ from stages.settings.models import (
     LexiconScorer,
     PerspectiveScorer,
     Precision,
+    PreferenceScorer,
     RegressionScorer,
+    SpanScorer,
     WorldScorer,
 )
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     import torch
 
     from stages.models.precision import Precision as Numbers
+
+NO_MODEL = "this Rondo makes its data, but trains none; choose another kind"
 
 
 def build_scorer(
@@ -102,6 +106,10 @@ def _build(
                 "give the folder that train_reward_model made",
             )
         return load_regression(folder, settings.batch_tokens, precision, device)
+    if isinstance(settings, SpanScorer | PreferenceScorer):
+        raise UserError(
+            f"no scorer of kind {settings.kind!r} can be built", settings.attribute, NO_MODEL
+        )
     assert_never(settings)
 
 

@@ -11,6 +11,7 @@ from stages.generation.protocol import Completion, Decoding, Engine, Request
 from stages.sampling.asks import Ask, Occasion
 from stages.settings.phases import DecodingSettings
 from stages.text.conditioning import QueryEncoder
+from stages.text.token_ranges import response_text
 
 
 class Sampler:
@@ -101,11 +102,7 @@ class Sampler:
             "tag": self._tag(ask)[0],
             "quantiles": list(ask.vector),
             "query_ids": list(request.input_ids),
-            "response": self.tokenizer.decode(
-                list(completion.token_ids),
-                skip_special_tokens=True,
-                clean_up_tokenization_spaces=False,
-            ),
+            "response": response_text(self.tokenizer, completion.token_ids),
             "response_ids": list(completion.token_ids),
             "logprobs_raw": list(completion.logprobs_raw),
             "logprobs_processed": list(completion.logprobs_processed),

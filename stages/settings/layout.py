@@ -19,6 +19,11 @@ def reward_model(name: str) -> str:
     return f"reward_models/{name}/model.json"
 
 
+def comparisons(name: str) -> str:
+    """Manifest of the comparisons that a scorer learns from."""
+    return f"reward_models/{name}/comparisons.json"
+
+
 def round_folder(phase: str, number: int) -> str:
     """Folder of one round."""
     return f"phases/{phase}/r{number}"

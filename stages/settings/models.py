@@ -174,9 +174,56 @@ class RegressionScorer(Strict):
         return self
 
 
+class SpanScorer(Strict):
+    """A scorer of segments that the DAG trains on errors marked by people (Wu et al. 2023)."""
+
+    kind: Literal["span"]
+    attribute: str
+    better: Literal["high", "low"]
+    data: Literal["feedback"] = "feedback"
+    level: Literal["sentence", "sub_sentence"]
+    category: Literal["NF-ERR", "F-ERR"] = Field(
+        description="errors of fact (Wrong-Grounding, Unverifiable), or all others"
+    )
+    min_span_words: Positive = Field(
+        5, description="a shorter marked error does not count, unless it is one of fact"
+    )
+    context: Literal["none", "plain", "piped"] = Field(
+        "plain", description="passages that the model reads: none, joined, or with ` | ` between"
+    )
+    sentences: Literal["auto", "en_core_web_sm", "sentencizer"] = "auto"
+
+
+class CoverageSettings(Strict):
+    """Which answer says more of what should be said (long-form QA)."""
+
+    threshold: Share = Field(0.85, description="similarity from which a piece draws on a sentence")
+    minor: Literal["published", "any_piece"] = Field(
+        "published",
+        description="minor information that answer 1 holds: the last piece decides, or any one",
+    )
+    sentences: Literal["auto", "en_core_web_sm", "sentencizer"] = "auto"
+
+
+class PreferenceScorer(Strict):
+    """A scorer of whole answers that the DAG trains on comparisons (``build_comparisons``)."""
+
+    kind: Literal["preference"]
+    attribute: str
+    better: Literal["high", "low"]
+    data: Literal["preferences", "completeness"] = Field(
+        description="what people preferred, or what covers more of the corrected answer"
+    )
+    context: Literal["none", "plain", "piped"] = Field(
+        "plain", description="passages that the model reads: none, joined, or with ` | ` between"
+    )
+    coverage: CoverageSettings = CoverageSettings()
+
+
 ScorerSettings = Annotated[
     LexiconScorer | ClassifierScorer | PerspectiveScorer | WorldScorer,
     Field(discriminator="kind"),
 ]
-RewardModelSettings = RegressionScorer
-AnyScorer = LexiconScorer | ClassifierScorer | PerspectiveScorer | WorldScorer | RegressionScorer
+TrainedScorer = RegressionScorer | SpanScorer | PreferenceScorer
+RewardModelSettings = Annotated[TrainedScorer, Field(discriminator="kind")]
+AnyScorer = LexiconScorer | ClassifierScorer | PerspectiveScorer | WorldScorer | TrainedScorer

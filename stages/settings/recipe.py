@@ -158,6 +158,11 @@ class Recipe(Strict):
         names.add(self.evaluate.judge)
         return {name: scorer for name, scorer in self.judges().items() if name in names}
 
+    def demonstrations(self) -> list[str]:
+        """Names of the sets of demonstrations that its phases learn, each once."""
+        sets = [phase.update for phase in self.phases.values()]
+        return list(dict.fromkeys(update.data for update in sets if update.kind == "sft"))
+
     def trained_scorers(self) -> list[str]:
         """Names of the reward models that something in the recipe needs."""
         return [name for name in self.reward_models if name in self.used()]

@@ -7,16 +7,24 @@ what follows from it, and nothing else.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 from stages.runtime.errors import UserError
-from stages.settings.models import RewardModelSettings
+from stages.settings.models import (
+    PreferenceScorer,
+    RegressionScorer,
+    SpanScorer,
+    TrainedScorer,
+)
 from stages.settings.recipe import Recipe
+
+Kind = TypeVar("Kind", RegressionScorer, SpanScorer, PreferenceScorer)
 
 STAGE_VERSIONS = {
     "prepare_prompts": 1,
     "train_base_model": 1,
     "adopt_policy": 1,
+    "build_comparisons": 1,
     "train_reward_model": 1,
     "sample": 1,
     "score": 1,
@@ -34,7 +42,7 @@ def stage_settings(
     """The settings of one stage as a JSON value.
 
     ``phase`` for the stages of a round, ``name`` for the table of ``prepare_prompts`` and for the
-    scorer of ``train_reward_model``.
+    scorer of ``build_comparisons`` and ``train_reward_model``.
     """
     whole = recipe.model_dump(mode="json")
     chosen = {"version": STAGE_VERSIONS[stage], "seed": recipe.seed}
@@ -43,16 +51,34 @@ def stage_settings(
 
 def _prepare(recipe: Recipe, whole: dict[str, Any], _: Any, name: str) -> dict[str, Any]:
     data = {"task": recipe.task, "source": recipe.data.source, "path": recipe.data.path}
-    if name in ("train", "validation", "test"):
-        checks = {key: whole["data"][key] for key in ("max_characters", "duplicates")}
-        return {"data": data, "count": whole["data"]["prompts"][name], **checks}
+    checks = {key: whole["data"][key] for key in ("max_characters", "duplicates")}
+    split = name.removeprefix("questions.")
+    if split in ("train", "validation", "test"):
+        return {"data": data, "count": whole["data"]["prompts"][split], **checks}
     if name == "texts":
         base = recipe.policy.base_model
         return {"data": data, "count": base.texts if base else None}
     if name.startswith("ratings."):
-        model = _reward_model_named(recipe, name.removeprefix("ratings."))
-        return {"data": data, "ratings": model.ratings, "count": model.count}
-    return {"data": data}
+        rated = _of_kind(recipe, name.removeprefix("ratings."), RegressionScorer)
+        return {"data": data, "ratings": rated.ratings, "count": rated.count}
+    if name.startswith("labels."):
+        span = _of_kind(recipe, name.removeprefix("labels."), SpanScorer)
+        labels = {
+            "category": span.category,
+            "level": span.level,
+            "shortest": span.min_span_words,
+            "sentences": span.sentences,
+        }
+        return {"data": data, "labels": labels, **checks}
+    if name in recipe.demonstrations():
+        return {"data": data, "demonstrations": name, **checks}
+    return {"data": data, **(checks if name == "feedback" else {})}
+
+
+def _comparisons(recipe: Recipe, whole: dict[str, Any], _: Any, name: str) -> dict[str, Any]:
+    model = _of_kind(recipe, name, PreferenceScorer)
+    rules = whole["reward_models"][name]["coverage"]
+    return {"data": model.data, "coverage": rules if model.data == "completeness" else None}
 
 
 def _base(recipe: Recipe, whole: dict[str, Any], *_: Any) -> dict[str, Any]:
@@ -65,18 +91,31 @@ def _adopt(recipe: Recipe, whole: dict[str, Any], *_: Any) -> dict[str, Any]:
 
 
 def _reward_model(recipe: Recipe, whole: dict[str, Any], _: Any, name: str) -> dict[str, Any]:
-    features = _reward_model_named(recipe, name).features
-    init = recipe.policy.init if features == "transformer" else None
+    settings = _reward_model_named(recipe, name)
+    from_policy = isinstance(settings, RegressionScorer) and settings.features == "transformer"
+    init = recipe.policy.init if from_policy else None
     model = whole["reward_models"][name]
     return {"reward_model": model, "policy_init": init, "precision": recipe.precision}
 
 
-def _reward_model_named(recipe: Recipe, name: str) -> RewardModelSettings:
+def _reward_model_named(recipe: Recipe, name: str) -> TrainedScorer:
     if name not in recipe.reward_models:
         raise UserError(
             f"no reward model {name!r}", "the recipe", f"there are {sorted(recipe.reward_models)}"
         )
     return recipe.reward_models[name]
+
+
+def _of_kind(recipe: Recipe, name: str, kind: type[Kind]) -> Kind:
+    model = _reward_model_named(recipe, name)
+    if not isinstance(model, kind):
+        wanted = get_args(kind.model_fields["kind"].annotation)[0]
+        raise UserError(
+            f"reward model {name!r} is of kind {model.kind!r}, not {wanted!r}",
+            "the recipe",
+            "ask for the table that it learns from",
+        )
+    return model
 
 
 def _sample(recipe: Recipe, whole: dict[str, Any], phase: str, _: Any) -> dict[str, Any]:
@@ -150,6 +189,7 @@ _SUBSETS: dict[str, Any] = {
     "prepare_prompts": _prepare,
     "train_base_model": _base,
     "adopt_policy": _adopt,
+    "build_comparisons": _comparisons,
     "train_reward_model": _reward_model,
     "sample": _sample,
     "score": _score,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from stages.runtime.errors import UserError
 from stages.tasks.protocol import Task
 
-SOURCES = {"toxicity": ("world", "realtoxicityprompts")}
+SOURCES = {"toxicity": ("world", "realtoxicityprompts"), "lfqa": ("qa_feedback",)}
 
 
 def load_task(task: str, source: str, path: str | None) -> Task:
@@ -18,6 +18,10 @@ def load_task(task: str, source: str, path: str | None) -> Task:
             "data.source",
             f"there are {', '.join(SOURCES[task])}",
         )
+    if source == "qa_feedback":
+        from stages.tasks.lfqa import QaFeedback
+
+        return QaFeedback(path)
     if source == "world":
         from stages.tasks.world_comments import WorldComments
 

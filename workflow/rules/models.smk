@@ -59,9 +59,9 @@ rule train_reward_model:
     params:
         settings=lambda wc: plan.settings_hash("train_reward_model", name=wc.name),
         recipe=plan.path("recipe.yaml"),
-        policy=lambda wc, input: (
-            f"--policy {input.policy}" if "policy" in input.keys() else ""
+        data=lambda wc, input: " ".join(
+            f"--{role} {path}" for role, path in input.items()
         ),
     shell:
         "python -m stages.train_reward_model --recipe {params.recipe} --name {wildcards.name}"
-        " --ratings {input.ratings} {params.policy} --out {output} > {log} 2>&1"
+        " {params.data} --out {output} > {log} 2>&1"

@@ -1,0 +1,144 @@
+"""Long-form QA's data in settings and plan: who reads which table, and what a change reruns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from recipes import recipe
+from stand_in_workflow import Workflow
+
+from stages.runtime.errors import UserError
+from stages.settings.subsets import STAGE_VERSIONS, stage_settings
+from workflow.planner import Plan
+
+TABLES = (
+    *("train", "validation", "test", "questions.train", "questions.test", "feedback"),
+    *("demonstrations", "texts", "labels.relevance", "labels.factuality"),
+)
+
+
+def plan(change: str = "") -> Plan:
+    return Plan(recipe("lfqa-data", run="trial", set=f"data.path=qa {change}"))
+
+
+def hashes(change: str = "") -> dict[str, str]:
+    """The settings hash of each job that makes a table."""
+    made = plan(change)
+    found = {table: made.settings_hash("prepare_prompts", name=table) for table in TABLES}
+    for name in ("completeness", "preference"):
+        found[name] = made.settings_hash("build_comparisons", name=name)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("data.prompts.test=9", {"test", "questions.test"}),
+        ("reward_models.relevance.min_span_words=3", {"labels.relevance"}),
+        ("reward_models.relevance.level=sentence", {"labels.relevance"}),
+        ("reward_models.factuality.category=NF-ERR", {"labels.factuality"}),
+        ("reward_models.factuality.sentences=sentencizer", {"labels.factuality"}),
+        ("reward_models.factuality.context=piped", set()),
+        ("reward_models.completeness.coverage.threshold=0.8", {"completeness"}),
+        ("reward_models.completeness.coverage.minor=any_piece", {"completeness"}),
+        ("reward_models.completeness.coverage.sentences=sentencizer", {"completeness"}),
+        ("reward_models.preference.coverage.threshold=0.8", set()),
+        ("reward_models.preference.data=completeness", {"preference"}),
+        ("phases.sft.update.steps=3", set()),
+        ("data.duplicates=merge", {*TABLES} - {"texts"}),
+        ("data.path=other", {*TABLES}),
+    ],
+)
+def test_a_change_reaches_its_tables_and_no_others(change: str, expected: set[str]) -> None:
+    before, after = hashes(), hashes(change)
+    assert {name for name in before if before[name] != after[name]} == expected
+
+
+def test_a_raised_version_reruns_the_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = hashes()
+    monkeypatch.setitem(STAGE_VERSIONS, "build_comparisons", 99)
+    after = hashes()
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"completeness", "preference"}
+
+
+def test_the_kind_of_a_reward_model_decides_what_it_learns_from() -> None:
+    made, root = plan(), "results/trial"
+    assert made.reward_model_inputs("relevance") == {
+        "labels": f"{root}/data/labels.relevance.json",
+        "feedback": f"{root}/data/feedback.json",
+    }
+    assert made.reward_model_inputs("completeness") == {
+        "comparisons": f"{root}/reward_models/completeness/comparisons.json",
+        "feedback": f"{root}/data/feedback.json",
+    }
+    assert made.comparison_inputs("preference") == {"feedback": f"{root}/data/feedback.json"}
+
+
+def test_the_tables_of_a_recipe() -> None:
+    made = plan()
+    assert sorted(made.tables()) == sorted(
+        [
+            *(made.path(f"data/{table}.json") for table in {*TABLES} - {"validation"}),
+            made.path("reward_models/completeness/comparisons.json"),
+            made.path("reward_models/preference/comparisons.json"),
+        ]
+    )
+    toxicity = Plan(recipe(run="trial"))
+    assert sorted(toxicity.tables()) == [
+        toxicity.path(f"data/{table}.json") for table in ("ratings.toxicity", "test", "train")
+    ]
+
+
+def test_the_number_of_jobs() -> None:
+    """Of a whole run, which trains what its phases and its judge need: here relevance."""
+    jobs = plan().jobs()
+    # texts, test prompts, demonstrations, feedback, labels
+    assert (jobs["prepare_prompts"], jobs["build_comparisons"]) == (5, 0)
+    jobs = plan("evaluate.judge=completeness").jobs()
+    # texts, test prompts, demonstrations, feedback
+    assert (jobs["prepare_prompts"], jobs["build_comparisons"]) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "message"),
+    [
+        ("build_comparisons", "relevance", "'relevance' is of kind 'span', not 'preference'"),
+        ("build_comparisons", "nothing", "no reward model 'nothing'"),
+        ("prepare_prompts", "labels.preference", "is of kind 'preference', not 'span'"),
+        ("prepare_prompts", "ratings.relevance", "is of kind 'span', not 'regression'"),
+    ],
+)
+def test_a_table_that_a_reward_model_does_not_learn_from(
+    stage: str, name: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        stage_settings(plan().recipe, stage, name=name)
+
+
+def test_a_table_that_no_phase_learns(tmp_path: Path) -> None:
+    from lfqa_ground import Tables, feedback_row, pair_folder
+
+    tables = Tables(tmp_path / "run", pair_folder(tmp_path / "qa", [feedback_row()]))
+    with pytest.raises(UserError, match="no table 'demonstrations_all'"):
+        tables.made("demonstrations_all")
+
+
+@pytest.mark.slow
+def test_the_target_data_makes_the_tables_and_trains_nothing(tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path / "tree")
+    (workflow.folder / "qa").mkdir()
+    config = {"recipe": "lfqa-data", "scale": "tiny", "set": "data.path=qa"}
+    ended = workflow.run("--cores", "1", "--quiet", "all", target="data", **config)
+    assert ended.returncode == 0, ended.stderr
+    calls = workflow.calls.read_text().split()
+    assert {call for call in calls if "." in call} == {
+        "stages.prepare_prompts",
+        "stages.build_comparisons",
+    }
+    made = {
+        path.relative_to(workflow.folder).as_posix()
+        for path in (workflow.folder / "results/trial").rglob("*.json")
+    }
+    assert made == set(plan().tables())
