@@ -154,7 +154,6 @@ def test_how_a_service_is_asked_reruns_nothing(change: dict[str, Any], expected:
     assert {name for name in before if before[name] != after[name]} == expected
 
 
-@pytest.mark.parametrize("stage", sorted({*STAGE_VERSIONS} - {"report", "train_base_model"}))
 @pytest.mark.parametrize(
     "stage", sorted({*STAGE_VERSIONS} - {"report", "train_base_model", "build_comparisons"})
 )
