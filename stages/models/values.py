@@ -61,6 +61,7 @@ class ActorCritic(nn.Module):
             raise ValueError(f"a head of width {head.width} on states of {hidden_width(home)}")
         if trunk is not None:
             _freeze_unused_head(trunk)
+        self.train(policy.training)  # a new module would call itself in training
 
     def values(self, batch: TokenBatch, policy_hidden: Tensor) -> Tensor:
         """Values [N] in fp32 where the batch's tokens are predicted.
@@ -96,9 +97,10 @@ def save_value_head(head: ValueHead, folder: Path) -> None:
 def load_value_head(folder: Path) -> ValueHead:
     """Read a head; one that is damaged or lacks a weight is a UserError, never random."""
     shape = read_json(folder / HEAD_SHAPE, "value head")
-    if not isinstance(shape, dict) or shape.get("kind") not in get_args(HeadKind):
+    known = isinstance(shape, dict) and shape.get("kind") in get_args(HeadKind)
+    if not known or not isinstance(shape.get("width"), int):
         raise UserError("value head is damaged", folder / HEAD_SHAPE, "run the last round again")
-    head = ValueHead(int(shape["width"]), shape["kind"])
+    head = ValueHead(shape["width"], shape["kind"])
     try:
         head.load_state_dict(load_file(folder / HEAD_WEIGHTS), strict=True)
     except (RuntimeError, SafetensorError, OSError) as error:

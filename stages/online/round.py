@@ -123,6 +123,7 @@ class OnlineRound:
         samples, scores = self._sampled(iteration), self._path(SCORES, iteration)
         if not usable(scores, SCORES):
             write_table(scores, SCORES, self._scored(samples), self.lineage)
+            event("chunk_done", table=SCORES.name, chunk=iteration)
         found = self.ppo.earn([samples], [scores])
         trainer, memory = self.trainer, self.ppo.updater.memory
         lessons = self.ppo.experience.lessons(
@@ -154,6 +155,7 @@ class OnlineRound:
                 self.prompts, self.sample.n, self.sample.prompts, self.occasion, iteration
             )
             write_table(path, SAMPLES, sampler.rows(asks, self.occasion), self.lineage)
+            event("chunk_done", table=SAMPLES.name, chunk=iteration)
         return path
 
     def _scored(self, samples: Path) -> list[dict[str, Any]]:
