@@ -1,4 +1,4 @@
-"""Update the policy of a round from its pool, or from demonstrations."""
+"""Update the policy of a round from its pool, its scored samples, or from demonstrations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from stages.artifacts.schemas import TRAINING_LOG
 from stages.artifacts.store import write_table
 from stages.contract.job import Job, stage_job
-from stages.contract.options import Out, Phase, PolicyFile, RecipeFile, Round, main
+from stages.contract.options import Models, Out, Phase, PolicyFile, RecipeFile, Round, main
 from stages.contract.policies import KIND, inside_run, read_policy
 from stages.runtime.hashing import folder_digest
 
@@ -30,12 +30,19 @@ def update_policy(
     demonstrations: Annotated[
         Path | None, typer.Option(help="manifest of the demonstrations")
     ] = None,
+    scores: Annotated[Path | None, typer.Option(help="manifest of the samples' scores")] = None,
+    model: Models = None,
 ) -> None:
-    """Train the round's policy and save it as a folder that from_pretrained loads."""
+    """Train the round's policy and save it as a folder that from_pretrained loads.
+
+    An online round samples and scores by itself, from the prompts and with the trained scorers,
+    and writes its samples and scores beside the policy.
+    """
     inputs: dict[str, Any] = {"policy": policy, "reference": reference}
-    named = {"pool": pool, "prompts": prompts, "demonstrations": demonstrations}
+    named = {"pool": pool, "prompts": prompts, "demonstrations": demonstrations, "scores": scores}
     inputs |= {role: path for role, path in named.items() if path is not None}
     inputs["samples"] = samples or []
+    inputs["models"] = model or []
     with stage_job("update_policy", recipe, out, inputs, phase, number) as job:
         if job.done:
             return
@@ -48,23 +55,25 @@ def update_policy(
 
 def _update(job: Job, inputs: dict[str, Any]) -> None:
     from stages.learning.training_log import log_rows, token_count
+    from stages.online.round import prepare_online
     from stages.updating.carried import save_carried
     from stages.updating.prepare import prepare_update
 
-    update = prepare_update(job, inputs)
-    history = update.trainer.run()
+    online = job.recipe.phases[job.phase or ""].online
+    update = (prepare_online if online else prepare_update)(job, inputs)
+    history = update.run()
     folder = job.out.parent / "policy"
-    update.save(folder)
+    facts = update.facts | update.save(folder)
     if update.settings.carry_optimizer or job.recipe.keep.optimizer != "none":
         save_carried(job.out.parent / "optimizer", update.trainer)
     log = job.out.parent / "training_log.parquet"
-    write_table(log, TRAINING_LOG, log_rows(history), job.lineage())
+    write_table(log, TRAINING_LOG, log_rows(history) + update.measured(), job.lineage())
     job.finish(
         KIND,
         folder_digest(folder),
         [log],
         counters={"tokens": token_count(history)},
-        facts=inside_run(folder, job.run_folder) | update.facts,
+        facts=inside_run(folder, job.run_folder) | facts,
         model=read_policy(inputs["policy"]).digest,
     )
 

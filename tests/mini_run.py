@@ -66,10 +66,13 @@ class MiniRun:
         return self
 
     def round(self, phase: str, number: int) -> None:
+        settings = self.plan.recipe.phases[phase]
         self.advance(phase, number)
-        self.sample(phase, number)
-        self.score(phase, number)
-        self.tag(phase, number)
+        if settings.sampled:
+            self.sample(phase, number)
+            self.score(phase, number)
+        if settings.tag:
+            self.tag(phase, number)
         self.update(phase, number)
         self.evaluate(phase, number)
 
@@ -140,16 +143,16 @@ class MiniRun:
         from stages.update_policy import update_policy
 
         inputs = self.plan.update_inputs(phase, number)
+        lists = {"samples": "samples", "models": "model"}
         update_policy(
             self.recipe_file,
             phase,
             number,
-            Path(inputs["policy"]),
-            Path(inputs["reference"]),
-            self.path(layout.in_round(phase, number, "policy")),
-            Path(inputs["pool"]),
-            Path(inputs["prompts"]),
-            [Path(p) for p in inputs["samples"]],
+            out=self.path(layout.in_round(phase, number, "policy")),
+            **{
+                lists.get(role, role): [Path(p) for p in value] if role in lists else Path(value)
+                for role, value in inputs.items()
+            },
         )
 
     def evaluate(self, phase: str, number: int) -> None:

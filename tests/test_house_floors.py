@@ -38,9 +38,12 @@ SIDEWAYS = {
     ("contract", "artifacts"),
     ("contract", "settings"),
     ("evaluation", "sampling"),
+    ("updating", "sampling"),
+    ("online", "sampling"),
+    ("online", "updating"),
 }
 JUDGES_MAY_GENERATE = "rewards/judge"
-LATER = {"generate_prompts", "generate_responses", "online"}
+LATER = {"generate_prompts", "generate_responses"}
 PLANNING_MAY_SEE = FLOORS[0] | {"feedback"}
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 
@@ -105,6 +108,7 @@ def test_the_check_itself_can_fail() -> None:
     assert not may_import(path, "metrics", "tasks")
     assert not may_import(path, "models", "learning")
     assert not may_import(path, "sampling", "updating")
+    assert not may_import(path, "updating", "online")
     assert not may_import(path, "sample", "score")
     assert not may_import(path, "artifacts", "settings")
     assert not may_import(ROOT / "stages/rewards/lexicon.py", "rewards", "generation")

@@ -32,9 +32,12 @@ def advance(
         list[Path] | None, typer.Argument(help="evaluations of round 0 and of the last round")
     ] = None,
 ) -> None:
-    """Copy the manifest of the policy; note the reason if ``stop_when`` has come true."""
+    """Copy the manifest of the policy; note the reason if the phase ends before this round.
+
+    ``stop_when`` has come true, or the last round's update says that it was the last.
+    """
     before = read_policy(policy)
-    stopped = before.stopped if number > 1 else None
+    stopped = before.stopped or before.facts.get("ended") if number > 1 else None
     if stopped is None and evidence:
         first, last = (_metrics(path) for path in evidence)
         stopped = reason_to_stop(load_recipe(recipe).stop_when, first, last, number - 1)

@@ -51,6 +51,9 @@ def _check_models(recipe: Recipe) -> None:
     for name, scorer in recipe.judges().items():
         if scorer.kind == "classifier":
             named[f"scorers.{name}.model"] = scorer.model
+    for phase, settings in recipe.phases.items():
+        if settings.update.kind == "ppo" and settings.update.value.init != "policy":
+            named[f"phases.{phase}.update.value.init"] = settings.update.value.init
     for key, value in named.items():
         if value and looks_local(value) and not (Path(value) / "config.json").is_file():
             raise UserError(

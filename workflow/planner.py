@@ -51,8 +51,8 @@ class Plan:
         ]
 
     def sampled_phases(self) -> list[str]:
-        """Phases whose rounds sample."""
-        return [name for name, phase in self.recipe.phases.items() if phase.sample]
+        """Phases whose rounds sample by jobs of their own."""
+        return [name for name, phase in self.recipe.phases.items() if phase.sampled]
 
     def evaluations(self) -> list[str]:
         """Manifests of all evaluations, phases in order, rounds ascending from 0.
@@ -89,9 +89,10 @@ class Plan:
         """Number of jobs of each stage of a run from nothing, in the order of the run."""
         recipe = self.recipe
         scratch = recipe.policy.init == "from_scratch"
-        sampled = [place for place in self.rounds() if recipe.phases[place[0]].sample]
+        sampled = [place for place in self.rounds() if recipe.phases[place[0]].sampled]
+        asks = any(phase.sample for phase in recipe.phases.values())
         trained = recipe.trained_scorers()
-        splits = {recipe.evaluate.split} | ({"train"} if sampled else set())
+        splits = {recipe.evaluate.split} | ({"train"} if asks else set())
         learnt = {path for name in trained for path in self.reward_model_inputs(name).values()}
         compared = [name for name in trained if self.path(layout.comparisons(name)) in learnt]
         tables = len(learnt - {self.path(layout.BASE)}) - len(compared)
@@ -104,7 +105,7 @@ class Plan:
             "train_reward_model": len(trained),
             "sample": shards,
             "score": shards,
-            "tag": len(sampled),
+            "tag": len(self.pools()),
             "update_policy": len(self.rounds()),
             "evaluate": len(self.evaluations()),
             "report": 1,
@@ -215,7 +216,13 @@ class Plan:
             "reference": self.policy_before(phase, 1),
         }
         settings = self.recipe.phases[phase]
-        if settings.sample:
+        if settings.online:
+            inputs["prompts"] = self.prompts("train")
+            inputs["models"] = self.scorers(phase)
+        elif settings.update.kind == "ppo":
+            inputs["samples"] = [self.path(layout.in_round(phase, number, "samples"))]
+            inputs["scores"] = self.path(layout.in_round(phase, number, "scores"))
+        elif settings.update.kind == "conditional":
             inputs["pool"] = self.path(layout.in_round(phase, number, "pool"))
             inputs["samples"] = self.pool_inputs(phase, number)["samples"]
             inputs["prompts"] = self.prompts("train")
@@ -225,10 +232,16 @@ class Plan:
 
     def learning_options(self, phase: str, inputs: Any) -> str:
         """Command line of what an update learns from."""
-        if self.recipe.phases[phase].sample:
-            samples = " ".join(f"--samples {path}" for path in inputs.samples)
-            return f"--pool {inputs.pool} --prompts {inputs.prompts} {samples}"
-        return f"--demonstrations {inputs.demonstrations}"
+        settings = self.recipe.phases[phase]
+        if settings.online:
+            models = "".join(f" --model {path}" for path in inputs.models)
+            return f"--prompts {inputs.prompts}{models}"
+        if settings.update.kind == "sft":
+            return f"--demonstrations {inputs.demonstrations}"
+        samples = " ".join(f"--samples {path}" for path in inputs.samples)
+        if settings.update.kind == "ppo":
+            return f"{samples} --scores {inputs.scores}"
+        return f"--pool {inputs.pool} --prompts {inputs.prompts} {samples}"
 
 
 def load_plan(config: Mapping[str, Any], check_files: bool = True) -> Plan:

@@ -14,7 +14,7 @@ from stages.runtime.atomic import write_json
 from stages.settings import layout
 from stages.settings.recipe import Recipe, load_recipe
 
-OPTIMIZER = "optimizer"
+OPTIMIZER, VALUE = "optimizer", "value"
 
 
 def tidy(recipe: RecipeFile, out: Out) -> None:
@@ -39,8 +39,11 @@ def tidy(recipe: RecipeFile, out: Out) -> None:
             removed.append(optimizer.relative_to(root).as_posix())
         policy = folder / "policy"
         if policy.exists() and policy.relative_to(root).as_posix() not in kept:
-            shutil.rmtree(policy)
-            removed.append(policy.relative_to(root).as_posix())
+            # A value model is worth nothing without the policy that it was trained with.
+            for gone in (policy, folder / VALUE):
+                if gone.exists():
+                    shutil.rmtree(gone)
+                    removed.append(gone.relative_to(root).as_posix())
     write_json(out, {"kept": sorted(kept), "removed": sorted(removed)})
 
 

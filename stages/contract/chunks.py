@@ -63,8 +63,8 @@ def stream_table(
     """
     folder = work / path.stem
     folder.mkdir(parents=True, exist_ok=True)
-    parts = [folder / f"chunk-{index:06d}.parquet" for index in range(len(items))]
-    missing = {index: items[index] for index, p in enumerate(parts) if not _usable(p, kind)}
+    parts = [chunk_path(folder, index) for index in range(len(items))]
+    missing = {index: items[index] for index, p in enumerate(parts) if not usable(p, kind)}
     left = set(missing)
     if left:
         leave_if_asked()
@@ -89,7 +89,13 @@ def _generator(chunks: Iterator[tuple[int, list[Row]]]) -> Generator[tuple[int, 
     yield from chunks
 
 
-def _usable(part: Path, kind: TableKind) -> bool:
+def chunk_path(folder: Path, index: int) -> Path:
+    """Where a chunk stands."""
+    return folder / f"chunk-{index:06d}.parquet"
+
+
+def usable(part: Path, kind: TableKind) -> bool:
+    """Whether a chunk is there, whole; a damaged one is told of and counts as missing."""
     if not part.exists():
         return False
     try:

@@ -65,11 +65,8 @@ def check_agreement(
         if len(s.logprobs_raw) != len(s.example.response_ids):
             raise ValueError(f"{s.example.example_id}: one log-probability per token is needed")
     gap, starts = _gaps(model, sampled, layout, precision, device, temperature=1.0)
-    found = Agreement(len(gap), float(gap.max()), float(gap.exp().mean()))
-    near = found.largest <= LARGEST_FP32
-    if precision == "bf16":
-        near = found.mean_ratio <= LARGEST_BF16_RATIO
-    if near:
+    found = agreement(gap)
+    if near_enough(found, precision):
         return found
     tempered = {
         t: float(_gaps(model, sampled, layout, precision, device, t)[0].mean())
@@ -80,6 +77,18 @@ def check_agreement(
         f"{found.largest:.3g}, mean exp|difference| {found.mean_ratio:.4g} ({precision}); "
         + diagnose(float(gap.mean()), float(gap[starts].mean()), tempered)
     )
+
+
+def agreement(gap: Tensor) -> Agreement:
+    """What the sizes of differences [T] come to."""
+    return Agreement(len(gap), float(gap.max()), float(gap.exp().mean()))
+
+
+def near_enough(found: Agreement, precision: Precision) -> bool:
+    """Whether differences are of rounding alone."""
+    if precision == "bf16":
+        return found.mean_ratio <= LARGEST_BF16_RATIO
+    return found.largest <= LARGEST_FP32
 
 
 def _gaps(

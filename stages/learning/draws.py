@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
 
 from stages.runtime.errors import UserError
+from stages.runtime.hashing import seed_from
 
 Order = Callable[[int], Sequence[str]]
 """The ids of one pass over the pool, a pure function of the pass's number (from 0)."""
+
+
+class Batches(Protocol):
+    """What the trainer asks of a plan of batches."""
+
+    def batch(self, step: int) -> list[str]:
+        """The example ids of a step (from 0); steps are asked for in rising order."""
+        ...
 
 
 class Draws:
@@ -41,3 +53,28 @@ class Draws:
         if not ids:
             raise UserError("nothing to learn from: the pool is empty", f"pass {self._pass}")
         return ids
+
+
+class Epochs:
+    """Several passes over one stored batch, each cut into minibatches of about equal size.
+
+    No minibatch spans two passes and none holds an id twice. ``shuffle`` orders each pass anew,
+    by the seed and the pass alone; without it every pass has the given order.
+    """
+
+    def __init__(
+        self, ids: Sequence[str], epochs: int, batch_size: int, shuffle: bool, seed: int
+    ) -> None:
+        if not ids:
+            raise UserError("nothing to learn from: there is no answer", "epochs")
+        self.ids, self.shuffle, self.seed = list(ids), shuffle, seed
+        self.minibatches = -(-len(ids) // batch_size)
+        self.steps = epochs * self.minibatches
+
+    def batch(self, step: int) -> list[str]:
+        """The example ids of a step (from 0 to ``steps`` - 1)."""
+        epoch, place = divmod(step, self.minibatches)
+        order = np.arange(len(self.ids))
+        if self.shuffle:
+            order = np.random.default_rng(seed_from(self.seed, "epoch", epoch)).permutation(order)
+        return [self.ids[index] for index in np.array_split(order, self.minibatches)[place]]

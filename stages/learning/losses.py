@@ -77,7 +77,7 @@ def conditional_sums(
     """
     log_probs = logits.log_softmax(dim=1)
     nll = token_nll(log_probs, targets).sum()
-    entropy = _weighted(weights.entropy, lambda: token_entropy(log_probs).sum())
+    entropy = weighted(weights.entropy, lambda: token_entropy(log_probs).sum())
     if reference_logits is None:
         kl = torch.zeros((), device=logits.device)
     else:
@@ -85,7 +85,7 @@ def conditional_sums(
         ours = log_probs
         if logits.shape[1] > weights.shared:
             ours = log_probs[:, : weights.shared].log_softmax(dim=1)
-        kl = _weighted(weights.kl, lambda: token_kl(ours, theirs, weights.direction).sum())
+        kl = weighted(weights.kl, lambda: token_kl(ours, theirs, weights.direction).sum())
     return TokenSums(nll + weights.kl * kl - weights.entropy * entropy, nll, kl, entropy)
 
 
@@ -113,7 +113,7 @@ def chunked_sums(
     return sums
 
 
-def _weighted(weight: float, value: Callable[[], Tensor]) -> Tensor:
+def weighted(weight: float, value: Callable[[], Tensor]) -> Tensor:
     """A part that is only watched (weight 0) is computed without a graph."""
     if weight != 0.0:
         return value()

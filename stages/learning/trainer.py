@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from stages.learning.checkpoints import Checkpoints
-from stages.learning.draws import Draws
+from stages.learning.draws import Batches
 from stages.learning.optimizer import AdamSettings, make_adam, trainable
 from stages.learning.packing import share
 from stages.learning.schedules import Schedule
@@ -74,17 +74,19 @@ class _Step(nn.Module):
 
 
 class Trainer:
-    """Runs an updater over draws of examples; see ``run``.
+    """Runs an updater over draws of examples; see ``run``, and ``learn`` for a loop around it.
 
     ``carried`` is the ``learning_state`` of the round before, to go on with its optimizer and
-    coefficients. ``should_stop`` is asked before every step.
+    coefficients. ``should_stop`` is asked before every step. ``draws`` may be None where ``learn``
+    brings them. ``ended`` is the updater's reason to
+    end before the last step; it rests on sums over all processes, so all end at the same step.
     """
 
     def __init__(
         self,
         updater: Updater,
         examples: Mapping[str, Any],
-        draws: Draws,
+        draws: Batches | None,
         schedule: Schedule,
         adam: AdamSettings,
         settings: TrainSettings,
@@ -98,6 +100,8 @@ class Trainer:
         self.should_stop = should_stop
         self.accelerator = accelerator or Accelerator()
         self.step = 0
+        self.ended: str | None = None
+        self._first = 0
         self.history: list[StepRecord] = []
         updater.model.to(self.accelerator.device)
         self.optimizer = make_adam(updater.model, adam)
@@ -111,28 +115,45 @@ class Trainer:
 
         Raises Preempted after saving when asked to stop, NotFiniteError when training diverges.
         """
-        self._resume()
+        self.resume()
         saved = self.step
         self.updater.model.train(self.settings.dropout)
         with Progress(f"update {self.updater.name}", self.settings.steps, self.step) as progress:
-            while self.step < self.settings.steps:
-                if self._asked_to_stop():
+            while self.step < self.settings.steps and self.ended is None:
+                if self.asked_to_stop():
                     if self.step > saved:
-                        self._save()
+                        self.save()
                     raise Preempted(f"update stopped after step {self.step} and saved")
-                self.history.append(self._one_step())
-                self.step += 1
+                self._take_step()
                 every = self.settings.checkpoint_every
-                if every and self.step % every == 0 and self.step < self.settings.steps:
-                    self._save()
+                more = self.step < self.settings.steps and self.ended is None
+                if every and self.step % every == 0 and more:
+                    self.save()
                     saved = self.step
                 progress.advance()
         self.updater.model.eval()
         return self.history
 
+    def learn(self, examples: Mapping[str, Any], draws: Batches, steps: int) -> None:
+        """Take ``steps`` more steps on other examples, fewer if the updater ends them.
+
+        For a loop that samples in between: it calls ``resume`` first, and ``save`` and
+        ``asked_to_stop`` between the legs. ``draws`` counts from 0 again.
+        """
+        self.examples, self.draws = examples, draws
+        self._first, self.ended = self.step, None
+        self.updater.model.train(self.settings.dropout)
+        while self.step < self._first + steps and self.ended is None:
+            self._take_step()
+        self.updater.model.eval()
+
     def learning_state(self) -> dict[str, Any]:
         """Optimizer and coefficients, for the next round to carry on."""
         return {"optimizer": self.optimizer.state_dict(), "updater": self.updater.state_dict()}
+
+    def _take_step(self) -> None:
+        self.history.append(self._one_step())
+        self.step += 1
 
     def _one_step(self) -> StepRecord:
         torch.manual_seed(
@@ -148,7 +169,7 @@ class Trainer:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.updater.after_step(sums)
+        self.ended = self.updater.after_step(sums)
         return StepRecord(
             step=self.step,
             loss=sums.total / sums.count,
@@ -176,7 +197,8 @@ class Trainer:
 
     def _my_examples(self) -> list[Any]:
         """This process's share of the step's examples."""
-        drawn = [self.examples[name] for name in self.draws.batch(self.step)]
+        assert self.draws is not None, "nothing was given to draw from"
+        drawn = [self.examples[name] for name in self.draws.batch(self.step - self._first)]
         ranks = self.accelerator.num_processes
         if len(drawn) < ranks:
             raise UserError(f"batch_size {len(drawn)} is less than {ranks} processes")
@@ -211,14 +233,15 @@ class Trainer:
         stats = dict(zip(names, total[3:], strict=True))
         return StepSums(total[2], int(total[0]), int(total[1]), stats)
 
-    def _asked_to_stop(self) -> bool:
+    def asked_to_stop(self) -> bool:
         """Whether any process was asked to: all must leave at the same step."""
         if self.accelerator.num_processes == 1:
             return self.should_stop()
         asked = torch.tensor(float(self.should_stop()), device=self.accelerator.device)
         return bool(self.accelerator.reduce(asked, "sum") > 0)
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write a checkpoint, where there is a place for them."""
         if self.checkpoints is None or not self.accelerator.is_main_process:
             return
         weights = {name: p.detach() for name, p in trainable(self.updater.model).items()}
@@ -227,7 +250,8 @@ class Trainer:
             self.step, {"weights": weights, "history": history, **self.learning_state()}
         )
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
+        """Go back to the newest checkpoint, if there is one."""
         found = self.checkpoints.newest() if self.checkpoints is not None else None
         if found is None:
             return

@@ -62,8 +62,11 @@ class Updater(Protocol):
         """Loss sums of one micro-batch, with gradient."""
         ...
 
-    def after_step(self, sums: StepSums) -> None:
-        """Adapt coefficients after an optimizer step."""
+    def after_step(self, sums: StepSums) -> str | None:
+        """Adapt coefficients after an optimizer step; give the reason if it is to be the last.
+
+        ``sums`` are those of all processes: a decision that rests on them is the same everywhere.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from stages.reporting.run_data import Made, Metric, Phase, RunData, StageCost, evenly
 from stages.reporting.words import duration, large, memory, number
+from stages.settings.phases import UpdateSettings
 from stages.settings.recipe import Recipe
 
 COLUMNS = 6
@@ -128,11 +129,7 @@ def essentials(recipe: Recipe) -> list[tuple[str, str]]:
                     f"({phase.tag.vocabulary})",
                 )
             )
-        update = phase.update
-        learning = f"{update.steps} steps of {update.batch_size}, lr {update.optimizer.lr:g}"
-        if update.kind == "conditional":
-            learning += f", kl {update.kl:g} ({update.kl_direction}), entropy {update.entropy:g}"
-        rows.append(("Update", learning))
+        rows.append(("Update", _learning(phase.update)))
     evaluation = recipe.evaluate
     rows.append(
         (
@@ -142,6 +139,19 @@ def essentials(recipe: Recipe) -> list[tuple[str, str]]:
         )
     )
     return rows
+
+
+def _learning(update: UpdateSettings) -> str:
+    """How the policy learns, in a line."""
+    if update.kind == "ppo":
+        times = f"{update.online.iterations:,} times " if update.online else ""
+        length = f"{times}{update.epochs} passes in minibatches"
+        weights = f", kl {update.kl.coefficient:g}, λ {update.lam:g}, {update.value.trunk} value"
+    else:
+        length, weights = f"{update.steps} steps", ""
+    if update.kind == "conditional":
+        weights = f", kl {update.kl:g} ({update.kl_direction}), entropy {update.entropy:g}"
+    return f"{length} of {update.batch_size}, lr {update.optimizer.lr:g}{weights}"
 
 
 def origin(run: RunData) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from stages.settings.engines import EngineSettings
-from stages.settings.models import OptimizerSettings, Positive, Share
+from stages.settings.learning import AdaptiveSettings, TrainingSettings
+from stages.settings.models import Positive, Share
+from stages.settings.ppo import PpoUpdate
 from stages.settings.strict import Strict
 
 
@@ -51,13 +53,6 @@ class TagSettings(Strict):
     pool: PoolSettings = PoolSettings()
 
 
-class AdaptiveSettings(Strict):
-    """An adaptive coefficient (Ziegler et al. 2019, section 2.2)."""
-
-    target: float = Field(gt=0, description="nats per sequence")
-    horizon: Positive = Field(description="sequences")
-
-
 class DrawSettings(Strict):
     """Which rows of the pool a round trains on."""
 
@@ -67,25 +62,6 @@ class DrawSettings(Strict):
     )
     half_life: float = Field(1.0, gt=0, description="recency: rounds after which weight halves")
     per_quantile: Positive | None = None
-
-
-class TrainingSettings(Strict):
-    """What every trained update has."""
-
-    steps: Positive
-    batch_size: Positive
-    optimizer: OptimizerSettings
-    carry_optimizer: bool = Field(False, description="go on with the last round's optimizer")
-    unfrozen_layers: float = Field(1.0, gt=0, le=1, description="share of the blocks, from the end")
-    dropout: bool = False
-    pack_tokens: Positive | None = Field(
-        None, description="tokens of one packed row; null: 512 on a CPU, 2048 elsewhere"
-    )
-    pass_tokens: Positive | None = Field(
-        None, description="tokens of one forward pass; null: 512 on a CPU, 16384 elsewhere"
-    )
-    checkpoint_every: Positive = 100
-    chunk_logits: Positive | None = Field(None, description="positions at a time; null: automatic")
 
 
 class ConditionalUpdate(TrainingSettings):
@@ -108,7 +84,9 @@ class SftUpdate(TrainingSettings):
     data: str = "demonstrations"
 
 
-UpdateSettings = Annotated[ConditionalUpdate | SftUpdate, Field(discriminator="kind")]
+UpdateSettings = Annotated[ConditionalUpdate | SftUpdate | PpoUpdate, Field(discriminator="kind")]
+NEEDS = {"conditional": ("sample", "score", "tag"), "ppo": ("sample", "score"), "sft": ()}
+"""Which parts of a round each kind of update needs; it takes no others."""
 
 
 class PhaseSettings(Strict):
@@ -120,13 +98,43 @@ class PhaseSettings(Strict):
     tag: TagSettings | None = None
     update: UpdateSettings
 
+    @property
+    def online(self) -> bool:
+        """Whether a round samples, scores and learns in one stage."""
+        return isinstance(self.update, PpoUpdate) and self.update.online is not None
+
+    @property
+    def sampled(self) -> bool:
+        """Whether a round's answers are sampled and scored by jobs of their own."""
+        return self.sample is not None and not self.online
+
     @model_validator(mode="after")
     def _complete(self) -> PhaseSettings:
-        learns_from_samples = self.update.kind == "conditional"
-        if learns_from_samples and not (self.sample and self.score and self.tag):
-            raise ValueError("update.kind conditional needs sample, score and tag")
-        if not learns_from_samples and (self.sample or self.score or self.tag):
-            raise ValueError(f"update.kind {self.update.kind} takes no sample, score or tag")
+        kind = self.update.kind
+        parts = {"sample": self.sample, "score": self.score, "tag": self.tag}
+        if not all(parts[name] for name in NEEDS[kind]):
+            raise ValueError(f"update.kind {kind} needs {', '.join(NEEDS[kind])}")
+        for name, value in parts.items():
+            if value and name not in NEEDS[kind]:
+                raise ValueError(f"update.kind {kind} takes no {name}")
         if len(set(self.score)) != len(self.score):
             raise ValueError("a scorer stands twice in score")
+        if isinstance(self.update, PpoUpdate) and self.sample is not None:
+            _check_ppo(self.update, self.sample, self.score)
         return self
+
+
+def _check_ppo(update: PpoUpdate, sample: SampleSettings, score: list[str]) -> None:
+    decoding = sample.decoding
+    for name in update.rewards:
+        if name not in score:
+            raise ValueError(f"update.rewards.{name}: no scorer of that name stands in score")
+    if decoding.temperature == 0.0:
+        raise ValueError("update.kind ppo learns from drawn answers: sample.decoding.temperature")
+    if update.ratio == "raw" and (decoding.top_k > 0 or decoding.top_p < 1.0):
+        raise ValueError(
+            "update.ratio raw is wrong under top_k or top_p, which change what is drawn; "
+            "set update.ratio: processed"
+        )
+    if update.online is not None and sample.engine != "hf":
+        raise ValueError("update.online samples from the policy in training: sample.engine hf")

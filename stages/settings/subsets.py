@@ -144,13 +144,21 @@ def _tag(recipe: Recipe, whole: dict[str, Any], phase: str, _: Any) -> dict[str,
 
 def _update(recipe: Recipe, whole: dict[str, Any], phase: str, _: Any) -> dict[str, Any]:
     settings = whole["phases"][phase]
-    return {
+    chosen = {
         "update": settings["update"],
         "tag": _wording(settings["tag"]),
         "lora": whole["policy"]["lora"],
         "attributes": attributes(recipe, phase),
         "precision": recipe.precision,
     }
+    if settings["update"]["kind"] != "ppo":
+        return chosen
+    better = {name: scorer.better for name, scorer in recipe.scoring(phase).items()}
+    chosen |= {"decoding": settings["sample"]["decoding"], "better": better}
+    if recipe.phases[phase].online:
+        scorers = _score(recipe, whole, phase, _)["scorers"]
+        chosen |= {"run": recipe.run, "sample": settings["sample"], "scorers": scorers}
+    return chosen
 
 
 def _evaluate(recipe: Recipe, whole: dict[str, Any], phase: str, _: Any) -> dict[str, Any]:
