@@ -31,6 +31,11 @@ def schedule(settings: OptimizerSettings, steps: int, first_step: int = 0) -> Sc
     )
 
 
+def round_schedule(settings: TrainingSettings, number: int) -> Schedule:
+    """The learning rate of round ``number`` (from 1), at the place where the round stands."""
+    return schedule(settings.optimizer, settings.steps, settings.steps_before(number))
+
+
 def layout(
     settings: TrainingSettings | None, device: torch.device, start_token: int | None = None
 ) -> Layout:
@@ -42,10 +47,10 @@ def layout(
     return replace(chosen, row_tokens=row, pass_tokens=settings.pass_tokens or chosen.pass_tokens)
 
 
-def training(settings: TrainingSettings, seed: int) -> TrainSettings:
-    """Steps, seed and clipping of an update."""
+def training(settings: TrainingSettings, seed: int, number: int) -> TrainSettings:
+    """Steps, seed and clipping of the update of round ``number`` (from 1)."""
     return TrainSettings(
-        steps=settings.steps,
+        steps=settings.steps_of_round(number),
         seed=seed,
         max_grad_norm=settings.optimizer.clip_grad,
         checkpoint_every=settings.checkpoint_every,

@@ -72,7 +72,10 @@ class DrawSettings(Strict):
 class TrainingSettings(Strict):
     """What every trained update has."""
 
-    steps: Positive
+    steps: Positive = Field(description="updates of one round")
+    phase_steps: Positive | None = Field(
+        None, description="updates of all rounds at most: they cut the last round; null: no limit"
+    )
     batch_size: Positive
     optimizer: OptimizerSettings
     carry_optimizer: bool = Field(False, description="go on with the last round's optimizer")
@@ -86,6 +89,16 @@ class TrainingSettings(Strict):
     )
     checkpoint_every: Positive = 100
     chunk_logits: Positive | None = Field(None, description="positions at a time; null: automatic")
+
+    def steps_before(self, number: int) -> int:
+        """Updates of the rounds before ``number`` (from 1)."""
+        return (number - 1) * self.steps
+
+    def steps_of_round(self, number: int) -> int:
+        """Updates of round ``number`` (from 1): ``steps``, or what ``phase_steps`` has left."""
+        if self.phase_steps is None:
+            return self.steps
+        return min(self.steps, max(self.phase_steps - self.steps_before(number), 0))
 
 
 class ConditionalUpdate(TrainingSettings):
@@ -129,4 +142,9 @@ class PhaseSettings(Strict):
             raise ValueError(f"update.kind {self.update.kind} takes no sample, score or tag")
         if len(set(self.score)) != len(self.score):
             raise ValueError("a scorer stands twice in score")
+        if self.update.steps_of_round(self.rounds) == 0:
+            raise ValueError(
+                f"update.phase_steps {self.update.phase_steps} leaves nothing for round "
+                f"{self.rounds} of {self.update.steps} steps each"
+            )
         return self
