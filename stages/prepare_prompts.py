@@ -14,6 +14,8 @@ from stages.contract.options import Out, RecipeFile, main
 from stages.runtime.errors import UserError
 from stages.runtime.events import event
 from stages.runtime.hashing import short_id
+from stages.settings.prompts import SplitsSettings
+from stages.settings.strict import parse
 from stages.tasks.prompt_checks import check_prompts
 from stages.tasks.registry import load_task
 
@@ -24,7 +26,10 @@ Rows = Iterator[dict[str, Any]]
 def prepare_prompts(
     recipe: RecipeFile,
     table: Annotated[
-        str, typer.Option(help="train, validation, test, texts or ratings.REWARD_MODEL")
+        str,
+        typer.Option(
+            help="train, validation, test, texts, ratings.REWARD_MODEL or prompts.EVALUATION"
+        ),
     ],
     out: Out,
 ) -> None:
@@ -42,15 +47,19 @@ def prepare_prompts(
 
 def _rows(job: Job, table: str) -> tuple[TableKind, Rows]:
     data = job.settings["data"]
-    task = load_task(data["task"], data["source"], data["path"])
+    splits = parse(SplitsSettings, data["splits"], "data.splits") if "splits" in data else None
+    task = load_task(data["task"], data["source"], data["path"], splits)
     count = job.settings.get("count")
-    if table in SPLITS:
+    if table in SPLITS or table.startswith("prompts."):
+        own = table in SPLITS
+        further = f"evaluate.also.{table.removeprefix('prompts.')}.data"
         checked = check_prompts(
-            task.prompts(table, count),
+            task.prompts(table if own else job.settings["split"], count),
             table,
             job.settings["max_characters"],
             job.settings["duplicates"],
             count,
+            f"data.prompts.{table}" if own else f"{further}.count",
         )
         job.facts["duplicates_merged"] = checked.merged
         event("prompts", split=table, rows=len(checked.texts), duplicates_merged=checked.merged)
@@ -66,7 +75,9 @@ def _rows(job: Job, table: str) -> tuple[TableKind, Rows]:
     if table.startswith("ratings."):
         return RATINGS, _ratings(job, task.ratings(job.settings["ratings"], count), table)
     raise UserError(
-        f"no table {table!r}", "--table", f"give {', '.join(SPLITS)}, texts or ratings.NAME"
+        f"no table {table!r}",
+        "--table",
+        f"give {', '.join(SPLITS)}, texts, ratings.NAME or prompts.NAME",
     )
 
 

@@ -24,6 +24,8 @@ LIGHT = (
     "stages.tasks.registry",
     "stages.tasks.real_toxicity_prompts",
     "stages.tasks.world_comments",
+    "stages.tasks.writing_prompts",
+    "stages.settings.evaluation",
     "stages.feedback.from_settings",
     "stages.metrics.bootstrap",
 )

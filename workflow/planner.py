@@ -72,6 +72,16 @@ class Plan:
         samples = [phase.sample for phase in self.recipe.phases.values() if phase.sample]
         return any(sample.engine == engine for sample in samples)
 
+    def further_evaluations(self) -> list[str]:
+        """Manifests of what ``evaluate.also`` asks for, phases in order, rounds ascending."""
+        return [
+            self.path(layout.also(name, number, also))
+            for name, phase in self.recipe.phases.items()
+            for number in range(phase.rounds + 1)
+            for also, settings in self.recipe.evaluate.also.items()
+            if number in settings.rounds_of(phase.rounds)
+        ]
+
     def pools(self) -> list[str]:
         """Manifests of all pools."""
         return [
@@ -83,7 +93,7 @@ class Plan:
     def targets(self) -> list[str]:
         """All that a run ends with, rounds in ascending order."""
         ends = map(self.path, (layout.TIDY, layout.SUMMARY, layout.REPORT))
-        return [*self.evaluations(), *ends]
+        return [*self.evaluations(), *self.further_evaluations(), *ends]
 
     def jobs(self) -> dict[str, int]:
         """Number of jobs of each stage of a run from nothing, in the order of the run."""
@@ -91,18 +101,19 @@ class Plan:
         scratch = recipe.policy.init == "from_scratch"
         sampled = [place for place in self.rounds() if recipe.phases[place[0]].sample]
         trained = recipe.trained_scorers()
-        splits = {recipe.evaluate.split} | ({"train"} if sampled else set())
+        prompts = {self.prompts(recipe.evaluate.split), *map(self.prompts_of, recipe.evaluate.also)}
+        prompts |= {self.prompts("train")} if sampled else set()
         sft = {p.update.data for p in recipe.phases.values() if p.update.kind == "sft"}
         shards = len(sampled) * recipe.shards
         return {
-            "prepare_prompts": len(splits) + len(trained) + len(sft) + scratch,
+            "prepare_prompts": len(prompts) + len(trained) + len(sft) + scratch,
             "train_base_model" if scratch else "adopt_policy": 1,
             "train_reward_model": len(trained),
             "sample": shards,
             "score": shards,
             "tag": len(sampled),
             "update_policy": len(self.rounds()),
-            "evaluate": len(self.evaluations()),
+            "evaluate": len(self.evaluations()) + len(self.further_evaluations()),
             "report": 1,
         }
 
@@ -138,6 +149,12 @@ class Plan:
         """Manifest of the prompts of a split."""
         return self.path(layout.data(split))
 
+    def prompts_of(self, also: str) -> str:
+        """Manifest of the prompts of a further evaluation: of its own data, or of a split."""
+        if self.recipe.evaluate.also[also].data is not None:
+            return self.path(layout.data(f"prompts.{also}"))
+        return self.prompts(self.recipe.evaluation(also).split)
+
     def scorers(self, phase: str) -> list[str]:
         """Manifests of the trained scorers that a phase scores with."""
         trained = self.recipe.trained_scorers()
@@ -147,9 +164,9 @@ class Plan:
             if name in trained
         ]
 
-    def judges(self, phase: str) -> list[str]:
-        """Manifests of the trained scorers that an evaluation uses."""
-        names = dict.fromkeys([*self.recipe.phases[phase].score, self.recipe.evaluate.judge])
+    def judges(self, phase: str, also: str | None = None) -> list[str]:
+        """Manifests of the trained scorers that an evaluation, or a further one, uses."""
+        names = self.recipe.measuring(phase, also)
         trained = self.recipe.trained_scorers()
         return [self.path(layout.reward_model(name)) for name in names if name in trained]
 
