@@ -39,6 +39,9 @@ def evaluate(
     prompts: PromptsFile,
     out: Out,
     model: Models = None,
+    also: Annotated[
+        str | None, typer.Option(help="a further evaluation of the recipe, by its name")
+    ] = None,
 ) -> None:
     """Measure one policy. Round 0 is the policy before the phase; it is asked without a tag."""
     inputs: Inputs = {
@@ -48,29 +51,29 @@ def evaluate(
         "prompts": prompts,
         "models": model or [],
     }
-    with stage_job("evaluate", recipe, out, inputs, phase, number) as job:
+    with stage_job("evaluate", recipe, out, inputs, phase, number, also) as job:
         if job.done:
             return
         stopped = read_policy(policy).stopped
-        if stopped and number > 0:
+        if stopped and number > 0 and not _at_the_end(job, also):
             job.pass_by("metrics", stopped)
             return
         _evaluate(job, policy, base, reference, prompts)
 
 
+def _at_the_end(job: Job, also: str | None) -> bool:
+    """Whether this evaluation is of a phase's end: a policy that stopped early is one too."""
+    return also is not None and job.recipe.evaluate.also[also].rounds != "all"
+
+
 def _evaluate(job: Job, policy: Path, base: Path, reference: Path, prompts: Path) -> None:
     from stages.evaluation.asks import best_vector
     from stages.evaluation.metrics import Measured, all_metrics
-    from stages.feedback.from_settings import phase_vocabulary
+    from stages.evaluation.words import asked_words
 
     settings = parse(EvaluationSettings, job.settings["evaluate"], "evaluate")
-    tag = job.settings["tag"]
-    vocabulary = None
-    if tag and job.round:
-        vocabulary = phase_vocabulary(
-            tag["kind"], tag["vocabulary"], tag["quantiles"], job.settings["attributes"]
-        )
-    folder = job.out.parent / "evaluation"
+    vocabulary = asked_words(job.settings, job.round or 0)
+    folder = job.out.with_suffix("")
     samples = folder / "samples.parquet"
     _sample(job, settings, policy, prompts, vocabulary, samples)
     scores = folder / "scores.parquet"
@@ -94,7 +97,11 @@ def _evaluate(job: Job, policy: Path, base: Path, reference: Path, prompts: Path
         "attributes": job.settings["attributes"],
         "attribute": job.recipe.judges()[settings.judge].attribute,
         "judge": settings.judge,
-        "scorers": list(job.recipe.phases[job.phase or ""].score),
+        "scorers": [
+            name
+            for name in job.recipe.phases[job.phase or ""].score
+            if name in job.settings["scorers"]
+        ],
     }
     counters = {"tokens": list_total(samples, SAMPLES, "response_ids")}
     job.finish("metrics", str(digest), [path], digest.rows, counters, facts)
@@ -121,7 +128,9 @@ def _sample(
 
     tag = job.settings["tag"]
     assert job.phase is not None and job.round is not None
-    occasion = Occasion(job.settings["run"], job.phase, job.round, job.recipe.seed, "evaluation")
+    also = job.settings.get("also")
+    purpose = f"evaluation of {also}" if also else "evaluation"
+    occasion = Occasion(job.settings["run"], job.phase, job.round, job.recipe.seed, purpose)
     prompts = [Prompt(*pair) for pair in _prompts(prompts_path).items()][: settings.prompts]
     asks = evaluation_asks(occasion, prompts, settings, vocabulary)
     policy = read_policy(policy_path)

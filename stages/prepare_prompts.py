@@ -23,6 +23,8 @@ from stages.contract.options import Out, RecipeFile, main
 from stages.runtime.errors import UserError
 from stages.runtime.events import event
 from stages.runtime.hashing import short_id
+from stages.settings.prompts import SplitsSettings
+from stages.settings.strict import parse
 from stages.tasks.feedback_tables import checked_feedback, feedback_row
 from stages.tasks.human_feedback import HasDemonstrations, HasFeedback, HasQuestions, Question
 from stages.tasks.notes import Notes
@@ -40,8 +42,8 @@ def prepare_prompts(
     table: Annotated[
         str,
         typer.Option(
-            help="train, validation or test (prompts); questions.SPLIT; texts; feedback; "
-            "ratings.REWARD_MODEL; labels.REWARD_MODEL; or a set of demonstrations"
+            help="train, validation or test (prompts); prompts.EVALUATION; questions.SPLIT; "
+            "texts; feedback; ratings.REWARD_MODEL; labels.REWARD_MODEL; or a set of demonstrations"
         ),
     ],
     out: Out,
@@ -71,7 +73,8 @@ class _Tables:
         self.settings = job.settings
         data = job.settings["data"]
         self.source = str(data["source"])
-        self.task: Task = load_task(data["task"], data["source"], data["path"])
+        splits = parse(SplitsSettings, data["splits"], "data.splits") if "splits" in data else None
+        self.task: Task = load_task(data["task"], data["source"], data["path"], splits)
         self.labelled: Any = None
 
     def rows(self) -> tuple[TableKind, Rows]:
@@ -79,7 +82,10 @@ class _Tables:
         first, _, rest = self.table.partition(".")
         count = self.settings.get("count")
         if self.table in SPLITS:
-            return PROMPTS, self._prompts(self.table)
+            return PROMPTS, self._prompts(self.table, f"data.prompts.{self.table}")
+        if first == "prompts" and rest:
+            key = f"evaluate.also.{rest}.data.count"
+            return PROMPTS, self._prompts(self.settings["split"], key)
         if first == "questions" and rest in SPLITS:
             return QUESTIONS, self._questions(rest)
         if self.table == "texts":
@@ -98,8 +104,8 @@ class _Tables:
         raise UserError(
             f"no table {self.table!r}",
             "--table",
-            f"give {', '.join(SPLITS)}, questions.SPLIT, texts, feedback, ratings.NAME, "
-            "labels.NAME or a set of demonstrations that a phase learns",
+            f"give {', '.join(SPLITS)}, prompts.NAME, questions.SPLIT, texts, feedback, "
+            "ratings.NAME, labels.NAME or a set of demonstrations that a phase learns",
         )
 
     def facts(self) -> dict[str, Any]:
@@ -113,15 +119,15 @@ class _Tables:
             }
         return facts
 
-    def _prompts(self, split: str) -> Rows:
-        texts, _ = self._checked(split)
+    def _prompts(self, split: str, count_key: str) -> Rows:
+        texts, _ = self._checked(split, count_key)
         for text in texts:
             yield {"prompt_id": short_id("p", text), "text": text, "source": self.source}
 
     def _questions(self, split: str) -> Rows:
         if not isinstance(self.task, HasQuestions):
             raise self._missing("questions with passages")
-        texts, questions = self._checked(split)
+        texts, questions = self._checked(split, f"data.prompts.{split}")
         for text in texts:
             question = questions[text]
             yield {
@@ -131,7 +137,7 @@ class _Tables:
                 "references": list(question.references),
             }
 
-    def _checked(self, split: str) -> tuple[list[str], dict[str, Question]]:
+    def _checked(self, split: str, count_key: str) -> tuple[list[str], dict[str, Question]]:
         """The usable prompts of a split, and the questions that they ask, where there are some."""
         settings = self.settings
         questions: dict[str, Question] = {}
@@ -156,6 +162,7 @@ class _Tables:
             settings["max_characters"],
             settings["duplicates"],
             settings["count"],
+            count_key,
         )
         self.job.facts["duplicates_merged"] = checked.merged
         event("prompts", split=split, rows=len(checked.texts), duplicates_merged=checked.merged)

@@ -51,14 +51,19 @@ class MiniRun:
             self.evaluate(phase, 0)
             for number in range(1, settings.rounds + 1):
                 self.round(phase, number)
+            self.further(phase)
         tidy(self.recipe_file, self.path(layout.TIDY))
         return self
 
     def start(self) -> MiniRun:
         """Data, base policy, reward models."""
-        self.prepare("texts")
-        for split in ("train", self.plan.recipe.evaluate.split):
-            self.prepare(split)
+        evaluate = self.plan.recipe.evaluate
+        wanted = [self.plan.prompts_of(name) for name in evaluate.also]
+        wanted += [self.plan.prompts("train"), self.plan.prompts(evaluate.split)]
+        if self.plan.recipe.policy.init == "from_scratch":
+            self.prepare("texts")
+        for path in dict.fromkeys(wanted):
+            self.prepare(Path(path).stem)
         self.base()
         for name in self.plan.recipe.trained_scorers():
             self.prepare(f"ratings.{name}")
@@ -155,9 +160,18 @@ class MiniRun:
             },
         )
 
-    def evaluate(self, phase: str, number: int) -> None:
+    def further(self, phase: str) -> None:
+        """What ``evaluate.also`` asks for, of all rounds of a phase."""
+        for path in map(Path, self.plan.further_evaluations()):
+            place = path.relative_to(self.root)
+            if place.parts[1] == phase:
+                self.evaluate(phase, int(place.parts[2][1:]), place.stem)
+
+    def evaluate(self, phase: str, number: int, also: str | None = None) -> None:
         from stages.evaluate import evaluate
 
+        prompts = self.plan.prompts(self.plan.recipe.evaluate.split)
+        out = layout.in_round(phase, number, "evaluation")
         evaluate(
             self.recipe_file,
             phase,
@@ -165,7 +179,8 @@ class MiniRun:
             Path(self.plan.evaluated_policy(phase, number)),
             self.path(layout.BASE),
             Path(self.plan.policy_before(phase, 1)),
-            Path(self.plan.prompts(self.plan.recipe.evaluate.split)),
-            self.path(layout.in_round(phase, number, "evaluation")),
-            [Path(p) for p in self.plan.judges(phase)],
+            Path(self.plan.prompts_of(also) if also else prompts),
+            self.path(layout.also(phase, number, also) if also else out),
+            [Path(p) for p in self.plan.judges(phase, also)],
+            also,
         )

@@ -29,6 +29,8 @@ LIGHT = (
     "stages.build_comparisons",
     "stages.text.sentences",
     "stages.text.token_ranges",
+    "stages.tasks.writing_prompts",
+    "stages.settings.evaluation",
     "stages.feedback.from_settings",
     "stages.metrics.bootstrap",
 )

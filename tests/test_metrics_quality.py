@@ -131,8 +131,10 @@ def test_t19_conditional_perplexity():
     # 1e4 and above is dropped, as are the one-token prompt and the empty text.
     assert found.value == pytest.approx((math.exp(2) + math.exp(9) + math.e) / 3)
     assert found.n == 3
-    assert perplexity.kept_share(nll, tokens, prompt_tokens) == pytest.approx(3 / 5)
-    assert math.isnan(perplexity.kept_share(nll[5:], tokens[5:], prompt_tokens[5:]))
+    kept = perplexity.kept_share(nll, tokens, prompt_tokens, groups, 6, seed=1)
+    assert kept.value == pytest.approx(3 / 5)
+    alone = perplexity.kept_share(nll[5:], tokens[5:], prompt_tokens[5:], groups[:1], 1, seed=1)
+    assert math.isnan(alone.value)
 
 
 def test_published_perplexity_is_over_generations_and_robust_over_tokens():

@@ -128,7 +128,7 @@ def test_no_setting_is_forgotten() -> None:
             return True
 
     unused = {place for place in leaves(resolved.model_dump(mode="json")) if not counts(place)}
-    assert unused == no_stage | {("policy", "base_model")}
+    assert unused == no_stage | {("policy", "base_model"), ("evaluate", "also")}
 
 
 SERVICE = {"kind": "perspective", "attribute": "toxicity", "better": "low"}

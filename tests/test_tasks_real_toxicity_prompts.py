@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from stages.runtime.errors import UserError
+from stages.tasks.hub import hub_rows
 from stages.tasks.prompt_checks import check_prompts
 from stages.tasks.protocol import PlainText, RatedText
-from stages.tasks.real_toxicity_prompts import HALVES, RealToxicityPrompts, _from_hub
+from stages.tasks.real_toxicity_prompts import HALVES, RealToxicityPrompts
 
 SPLITS = ("train", "validation", "test")
 
@@ -186,8 +187,8 @@ def test_a_data_set_that_is_not_on_the_disk_is_one_line(no_cache: None) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("train.jsonl", '{"prompt": 1}\n{"prompt', "generating the dataset.*RealToxicityPrompts"),
-        ("test.jsonl", '{"prompt": 1}\n', r"Unknown split .*RealToxicityPrompts\?"),
+        ("train.jsonl", '{"prompt": 1}\n{"prompt', "generating the dataset.*these prompts"),
+        ("test.jsonl", '{"prompt": 1}\n', r"Unknown split .*and splits\?"),
         (".hidden", "", "any data files.*RONDO_ONLINE=1"),
     ],
 )
@@ -197,7 +198,7 @@ def test_a_data_set_of_another_kind_is_one_line(
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / name).write_text(content)
     with pytest.raises(UserError, match=message):
-        list(_from_hub(str(tmp_path / "data")))
+        list(hub_rows(str(tmp_path / "data"), "train"))
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), OSError(28, "full"), MemoryError(), TypeError()])
@@ -209,7 +210,7 @@ def test_no_other_failure_is_taken_for_a_missing_data_set(
 
     monkeypatch.setattr("datasets.load_dataset", fail)
     with pytest.raises(type(error)) as caught:
-        list(_from_hub("owner/name"))
+        list(hub_rows("owner/name", "train"))
     assert caught.value is error
 
 

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import END, PAD, SEPARATOR, tiny_tokenizer
-from tokenizers import Tokenizer, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 from transformers import PreTrainedTokenizerFast
 
+from stages.learning.batches import Layout, token_batch
+from stages.learning.examples import Example
 from stages.runtime.errors import UserError
 from stages.text.conditioning import QueryEncoder, TagTokens, plain_ids, special_frame
 
@@ -23,6 +25,7 @@ PROMPT_PIECES = [
     "The Ġmen Ġstarted",
     'An Ġhour Ġand Ġa Ġhalf Ġlater , ĠOl ber mann Ġresponded , Ġwriting , Ġ" The Ġhurricane',
 ]
+RESPONSE_PIECES = ["Ġher Ġby Ġthe Ġarm Ġand Ġran .", "Ġfighting Ġagain", "Ġwas Ġover ."]
 
 
 def golden(shared: Path, name: str) -> dict[str, Any]:
@@ -44,13 +47,15 @@ def stand_in(values: dict[str, Any], new_tokens: list[str], first_id: int) -> An
     """
     vocabulary = {"<|endoftext|>": values["pad_id"]}
     rows = attended(values["prompt_collator"], "input_ids", "attention_mask")
-    for pieces, ids in zip(PROMPT_PIECES, rows, strict=True):
+    rows += attended(values["sequence_collator"], "response_input_ids", "response_mask")
+    for pieces, ids in zip(PROMPT_PIECES + RESPONSE_PIECES, rows, strict=True):
         vocabulary |= dict(zip(pieces.split(), ids, strict=True))
     for tag, ids in values.get("tag_token_ids", {}).items():
         vocabulary |= dict(zip(values["tag_tokens"][tag], ids, strict=True))
     vocabulary |= {token: first_id + i for i, token in enumerate(new_tokens)}
     core = Tokenizer(WordPiece(vocabulary, unk_token="<|endoftext|>", continuing_subword_prefix=""))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, eos_token="<|endoftext|>", pad_token="<|endoftext|>"
     )
@@ -73,6 +78,7 @@ def test_language_tags_are_collated_as_published(shared: Path) -> None:
     for column, tag in (
         ("add_best_control_code", best),
         ("remove_any_control_code_from_it", None),
+        ("remove_any_control_code_from_training_batch", None),
         ("remove_any_control_code_keep_sep", TagTokens(separator=separator)),
     ):
         found = [encoder.query_ids(prompt, tag) for prompt in values["prompts"]]
@@ -95,6 +101,66 @@ def test_quantile_tokens_are_collated_as_published(shared: Path) -> None:
     assert [encoder.query_ids(prompt, best) for prompt in values["prompts"]] == attended(
         values["add_control_code"], "input_ids", "attention_mask"
     )
+
+
+def read_as_text(tokenizer: Any, ids: tuple[int, ...]) -> str:
+    return tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def test_a_training_sequence_is_the_published_one_without_its_pads(shared: Path) -> None:
+    """The tokens of both sides, and that the first response token is predicted from the last
+    token of the query that is no pad."""
+    values = golden(shared, "collators_nlf.json")
+    separator = "<|separator|>"
+    tokenizer = stand_in(values, [separator], values["sep_id"])
+    assert values["vocab_len_policy"] == values["pad_id"] + 1 + len([separator])
+    encoder = QueryEncoder(tokenizer)
+    columns = values["sequence_collator"]
+    answers = attended(columns, "response_input_ids", "response_mask")
+    names = {tuple(tokens): name for name, tokens in values["tag_tokens"].items()}
+    for row, (prompt, response) in enumerate(
+        zip(values["prompts"], values["responses"], strict=True)
+    ):
+        assert plain_ids(tokenizer, response) == answers[row]
+        tag = TagTokens(words=names[tuple(values["cat_tokens"][row])], separator=separator)
+        query, plain = encoder.query_ids(prompt, tag), encoder.query_ids(prompt)
+        example = Example("e", query, answers[row], plain)
+        layout = Layout(row_tokens=64, pass_tokens=64)
+        policy = token_batch([[example]], "policy", layout)
+        assert policy.input_ids[0].tolist() == [*query, *answers[row][:-1]]
+        assert policy.targets.tolist() == list(answers[row])
+        # The published row is padded on both sides of its tokens: count those that are read.
+        mask, last = columns["query_mask"][row], values["last_non_masked_idx"][row]
+        assert mask[last] == 1
+        assert int(policy.predict_at[0]) == sum(mask[: last + 1]) - 1 == len(query) - 1
+        reference = token_batch([[example]], "reference", layout)
+        assert reference.input_ids[0].tolist() == [*plain, *answers[row][:-1]]
+        assert reference.targets.tolist() == policy.targets.tolist()
+        best = encoder.query_ids(prompt, TagTokens(words="Lowest Toxicity", separator=separator))
+        assert read_as_text(tokenizer, best) == values["decoded_query"][row]
+        assert read_as_text(tokenizer, plain) == values["decoded_after_removal"][row] == prompt
+
+
+def test_quantile_tokens_are_read_as_no_text(shared: Path) -> None:
+    """The original's tokens are not special and come back as words; ours leave the prompt."""
+    values = golden(shared, "collators_quark.json")
+    tokens = values["tree_tokens"]
+    tokenizer = stand_in(values, tokens, values["tree_token_ids"][0])
+    assert values["vocab_len_policy"] == values["pad_id"] + 1 + len(tokens)
+    assert values["tree_token_ids"] == list(range(50_257, 50_257 + len(tokens)))
+    encoder = QueryEncoder(tokenizer)
+    answers = attended(values["sequence_collator"], "response_input_ids", "response_mask")
+    assert [plain_ids(tokenizer, text) for text in values["responses"]] == answers
+    for prompt, as_words, without in zip(
+        values["prompts"],
+        values["decoded_query_skip_special"],
+        values["decoded_query_without_first_column"],
+        strict=True,
+    ):
+        query = encoder.query_ids(prompt, TagTokens(tokens=(tokens[0],)))
+        assert as_words == f"{tokens[0]} {prompt}"
+        assert read_as_text(tokenizer, query) == read_as_text(tokenizer, query[1:])
+        assert read_as_text(tokenizer, query) == without == prompt
 
 
 # Where a text begins and ends

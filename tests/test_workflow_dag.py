@@ -101,6 +101,17 @@ def test_a_change_runs_what_follows_from_it_and_nothing_before(
     assert found == {name: n for name, n in expected.items() if n}
 
 
+def test_a_further_evaluation_runs_alone(finished: Workflow) -> None:
+    """Two more jobs, before and after the phase; with prompts of its own one more."""
+    ends = {"tidy": 1, "report": 1}
+    found = finished.planned(shards=2, set="evaluate.also.plain.tagged=false")
+    assert found == {"evaluate_further": 2} | ends
+    own = "evaluate.also.own.data.source=world evaluate.also.own.rounds=all"
+    assert (
+        finished.planned(shards=2, set=own) == {"prepare_prompts": 1, "evaluate_further": 4} | ends
+    )
+
+
 def test_a_remade_artifact_reaches_all_that_follows(finished: Workflow, tmp_path: Path) -> None:
     workflow = finished.copy(tmp_path / "tree")
     manifest = workflow.folder / "results/trial/phases/align/r3/pool.json"
@@ -181,7 +192,8 @@ def test_no_file_has_two_makers(finished: Workflow) -> None:
     made = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
     manifests = [path for path in made if not path.startswith(("logs/", "benchmarks/"))]
     assert len(manifests) == 40
-    for path in set(manifests) - {"recipe.yaml"}:
+    further = {"phases/align/r0/also/plain.json", "data/prompts.own.json"}
+    for path in {*manifests, *further} - {"recipe.yaml"}:
         makers = [name for (name, _), regex in patterns.items() if regex.fullmatch(path)]
         makers = [name for name in makers if name not in ("train_base_model",)]
         assert len(makers) == 1, (path, makers)

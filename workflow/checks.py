@@ -24,30 +24,54 @@ def check_recipe(recipe: Recipe) -> None:
 
 
 def _check_data(recipe: Recipe) -> None:
-    path = recipe.data.path
-    if recipe.data.source == "world" and path is not None:
+    data = recipe.data
+    _check_source(recipe, "data", data.source, data.path)
+    for name, further in recipe.evaluate.also.items():
+        if further.data is not None:
+            key = f"evaluate.also.{name}.data"
+            _check_source(recipe, key, further.data.source, further.data.path)
+    if data.splits is None:
+        return
+    if data.source != "realtoxicityprompts":
         raise UserError(
-            "data.path is set, but the embedded world reads no file",
-            f"data.path: {path}",
-            "set data.source too, or leave data.path out",
+            f"data.splits is set, but {data.source} has splits of its own",
+            f"recipe {recipe.recipe}",
+            "leave it out with set='data.splits=null'",
+        )
+    test = data.splits.test_file
+    if test is not None and not Path(test).is_file():
+        raise UserError(
+            "no such file", f"data.splits.test_file: {test}", "set='data.splits.test_file=FILE'"
+        )
+
+
+def _check_source(recipe: Recipe, key: str, source: str, path: str | None) -> None:
+    """Refuse a place that is missing, not there, or not asked for; ``key`` names the setting."""
+    if source == "world" and path is not None:
+        raise UserError(
+            f"{key}.path is set, but the embedded world reads no file",
+            f"{key}.path: {path}",
+            f"set {key}.source too, or leave {key}.path out",
         )
     if path is None:
-        if recipe.data.source != "world" and recipe.scale != "paper":
+        if source != "world" and recipe.scale != "paper":
             raise UserError(
-                f"data.path is not set; {recipe.data.source} needs the place of its files",
+                f"{key}.path is not set; {source} needs the place of its files",
                 f"recipe {recipe.recipe}",
-                "set it with set='data.path=FILE-OR-FOLDER'",
+                f"set it with set='{key}.path=FILE-OR-FOLDER'",
             )
         return
     if looks_local(path) and not Path(path).exists():
         raise UserError(
-            "no such file or folder", f"data.path: {path}", "set='data.path=FILE-OR-FOLDER'"
+            "no such file or folder", f"{key}.path: {path}", f"set='{key}.path=FILE-OR-FOLDER'"
         )
 
 
 def _check_models(recipe: Recipe) -> None:
     named = {"policy.init": recipe.policy.init, "policy.tokenizer": recipe.policy.tokenizer}
     named["evaluate.perplexity_model"] = recipe.evaluate.perplexity_model
+    for name, further in recipe.evaluate.also.items():
+        named[f"evaluate.also.{name}.perplexity_model"] = further.perplexity_model
     for name, scorer in recipe.judges().items():
         if scorer.kind == "classifier":
             named[f"scorers.{name}.model"] = scorer.model
@@ -112,9 +136,13 @@ def _check_engines(recipe: Recipe) -> None:
 
 
 def _check_tags(recipe: Recipe) -> None:
-    from stages.feedback.from_settings import phase_vocabulary
+    from stages.feedback.from_settings import other_vocabulary, phase_vocabulary
     from stages.feedback.strategies import parse_strategy
 
+    for further in recipe.evaluate.also.values():
+        tags = further.tags
+        if tags is not None:
+            other_vocabulary(tags.vocabulary, tags.quantiles, tags.attributes, tags.reverse)
     for phase in recipe.phases:
         tag = recipe.phases[phase].tag
         if tag is None:

@@ -72,6 +72,16 @@ class Plan:
         samples = [phase.sample for phase in self.recipe.phases.values() if phase.sample]
         return any(sample.engine == engine for sample in samples)
 
+    def further_evaluations(self) -> list[str]:
+        """Manifests of what ``evaluate.also`` asks for, phases in order, rounds ascending."""
+        return [
+            self.path(layout.also(name, number, also))
+            for name, phase in self.recipe.phases.items()
+            for number in range(phase.rounds + 1)
+            for also, settings in self.recipe.evaluate.also.items()
+            if number in settings.rounds_of(phase.rounds)
+        ]
+
     def pools(self) -> list[str]:
         """Manifests of all pools."""
         return [
@@ -83,7 +93,7 @@ class Plan:
     def targets(self) -> list[str]:
         """All that a run ends with, rounds in ascending order."""
         ends = map(self.path, (layout.TIDY, layout.SUMMARY, layout.REPORT))
-        return [*self.evaluations(), *ends]
+        return [*self.evaluations(), *self.further_evaluations(), *ends]
 
     def jobs(self) -> dict[str, int]:
         """Number of jobs of each stage of a run from nothing, in the order of the run."""
@@ -92,14 +102,15 @@ class Plan:
         sampled = [place for place in self.rounds() if recipe.phases[place[0]].sampled]
         asks = any(phase.sample for phase in recipe.phases.values())
         trained = recipe.trained_scorers()
-        splits = {recipe.evaluate.split} | ({"train"} if asks else set())
+        prompts = {self.prompts(recipe.evaluate.split), *map(self.prompts_of, recipe.evaluate.also)}
+        prompts |= {self.prompts("train")} if asks else set()
         learnt = {path for name in trained for path in self.reward_model_inputs(name).values()}
         compared = [name for name in trained if self.path(layout.comparisons(name)) in learnt]
         tables = len(learnt - {self.path(layout.BASE)}) - len(compared)
         sft = recipe.demonstrations()
         shards = len(sampled) * recipe.shards
         return {
-            "prepare_prompts": len(splits) + tables + len(sft) + scratch,
+            "prepare_prompts": len(prompts) + tables + len(sft) + scratch,
             "build_comparisons": len(compared),
             "train_base_model" if scratch else "adopt_policy": 1,
             "train_reward_model": len(trained),
@@ -107,7 +118,7 @@ class Plan:
             "score": shards,
             "tag": len(self.pools()),
             "update_policy": len(self.rounds()),
-            "evaluate": len(self.evaluations()),
+            "evaluate": len(self.evaluations()) + len(self.further_evaluations()),
             "report": 1,
         }
 
@@ -143,6 +154,12 @@ class Plan:
         """Manifest of the prompts of a split."""
         return self.path(layout.data(split))
 
+    def prompts_of(self, also: str) -> str:
+        """Manifest of the prompts of a further evaluation: of its own data, or of a split."""
+        if self.recipe.evaluate.also[also].data is not None:
+            return self.path(layout.data(f"prompts.{also}"))
+        return self.prompts(self.recipe.evaluation(also).split)
+
     def scorers(self, phase: str) -> list[str]:
         """Manifests of the trained scorers that a phase scores with."""
         trained = self.recipe.trained_scorers()
@@ -152,9 +169,9 @@ class Plan:
             if name in trained
         ]
 
-    def judges(self, phase: str) -> list[str]:
-        """Manifests of the trained scorers that an evaluation uses."""
-        names = dict.fromkeys([*self.recipe.phases[phase].score, self.recipe.evaluate.judge])
+    def judges(self, phase: str, also: str | None = None) -> list[str]:
+        """Manifests of the trained scorers that an evaluation, or a further one, uses."""
+        names = self.recipe.measuring(phase, also)
         trained = self.recipe.trained_scorers()
         return [self.path(layout.reward_model(name)) for name in names if name in trained]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.feedback.groups import group_codes
+from stages.feedback.strategies import control_cases
 from stages.feedback.tags import Vocabulary
 from stages.metrics import diversity, perplexity, toxicity
 from stages.metrics.bootstrap import Estimate, per_group, ratio
@@ -66,31 +67,77 @@ def control_metrics(table: Table, judged: Judged, vocabulary: Vocabulary) -> Met
     turned: ``relevance.mean.tag.factuality.2``.
     """
     found: Metrics = {}
-    several = len(vocabulary.attributes) > 1
-    for place, (turned, count) in enumerate(
-        zip(vocabulary.attributes, vocabulary.quantiles, strict=True)
-    ):
-        for quantile in range(count):
-            vector = [0] * len(vocabulary.attributes)
-            vector[place] = quantile
-            rows = table.under(vector) & judged.present
-            sums, counts = per_group(judged.values[rows], table.groups[rows], table.prompts)
-            which = f"{turned}.{quantile}" if several else str(quantile)
-            name = f"{judged.attribute}.mean.tag.{which}{judged.suffix}"
-            found[name] = ratio(sums, counts, table.seed)
+    for ending, vector in tag_vectors(vocabulary).items():
+        rows = table.under(vector) & judged.present
+        sums, counts = per_group(judged.values[rows], table.groups[rows], table.prompts)
+        name = f"{judged.attribute}.mean{ending}{judged.suffix}"
+        found[name] = ratio(sums, counts, table.seed)
     return found
 
 
+def share_metrics(
+    table: Table,
+    judged: Judged,
+    vectors: Mapping[str, Sequence[int]],
+    threshold: float,
+) -> Metrics:
+    """Share of a prompt's answers above the threshold, under each of some tags.
+
+    ``vectors`` maps the ending of the metric's name to a tag: empty for the best one, ``.tag.0``
+    and so on for each in turn.
+    """
+    found: Metrics = {}
+    for ending, vector in vectors.items():
+        rows = table.under(vector)
+        found[f"{judged.attribute}.share{ending}{judged.suffix}"] = toxicity.share_above(
+            judged.values[rows],
+            judged.present[rows],
+            table.groups[rows],
+            table.prompts,
+            table.seed,
+            threshold,
+        )
+    return found
+
+
+def tag_vectors(vocabulary: Vocabulary) -> dict[str, tuple[int, ...]]:
+    """Each tag of each attribute in turn, the others at their best, by its ending in a name.
+
+    With one attribute the endings are ``.tag.0``, …; with several they say whose tag was turned:
+    ``.tag.factuality.2``.
+    """
+    several = len(vocabulary.attributes) > 1
+    return {
+        f".tag.{vocabulary.attributes[case.attribute]}.{case.quantile}"
+        if several
+        else f".tag.{case.quantile}": case.vector
+        for case in control_cases(vocabulary.quantiles)
+    }
+
+
+DISTINCT: tuple[tuple[str, diversity.Definition, Literal["prompt", "all"]], ...] = (
+    ("", "published", "prompt"),
+    (".all", "usual", "all"),
+    (".usual", "usual", "prompt"),
+    (".published.all", "published", "all"),
+)
+"""Endings of the names of distinct-n: which denominators, and whether each prompt's answers
+alone (then the mean over prompts) or all answers together."""
+
+
 def distinct_metrics(table: Table, vector: Sequence[int]) -> Metrics:
-    """Distinct-1 to -3 as published (per prompt), and over all answers by the usual definition."""
+    """Distinct-1 to -3 with the published and the usual denominators, of prompts and of all.
+
+    The published final evaluation is per prompt, the one in training over all answers.
+    """
     rows = np.flatnonzero(table.under(vector)).tolist()
     texts = [table.samples[row]["response"] for row in rows]
     groups = group_codes([table.samples[row]["prompt_id"] for row in rows])
-    published = diversity.distinct(texts, groups, "published", "prompt", table.seed)
-    usual = diversity.distinct(texts, groups, "usual", "all", table.seed)
-    return {f"distinct.{n}": value for n, value in published.items()} | {
-        f"distinct.{n}.all": value for n, value in usual.items()
-    }
+    found: Metrics = {}
+    for ending, definition, scope in DISTINCT:
+        values = diversity.distinct(texts, groups, definition, scope, table.seed)
+        found |= {f"distinct.{n}{ending}": value for n, value in values.items()}
+    return found
 
 
 def perplexity_metrics(
@@ -100,16 +147,17 @@ def perplexity_metrics(
     tokens: NDArray[np.int64],
     prompt_tokens: NDArray[np.int64],
 ) -> Metrics:
-    """Conditional perplexity: of all tokens together, and as published (mean over answers)."""
+    """Conditional perplexity: robust of all tokens together and as the median over prompts;
+    as published the mean over the answers below a ceiling, and the share of those."""
     rows = table.under(vector)
-    groups = table.groups[rows]
+    tail = (table.groups[rows], table.prompts, table.seed)
+    robust = (nll[rows], tokens[rows], *tail)
+    published = (nll[rows], tokens[rows], prompt_tokens[rows], *tail)
     return {
-        "perplexity.base": perplexity.robust(
-            nll[rows], tokens[rows], groups, table.prompts, table.seed
-        ),
-        "perplexity.base.published": perplexity.published(
-            nll[rows], tokens[rows], prompt_tokens[rows], groups, table.prompts, table.seed
-        ),
+        "perplexity.base": perplexity.robust(*robust),
+        "perplexity.base.median": perplexity.middle(*robust),
+        "perplexity.base.published": perplexity.published(*published),
+        "perplexity.base.published.kept": perplexity.kept_share(*published),
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from stages.contract.job import Job
+from stages.evaluation.conditional import conditional_likelihoods
 from stages.evaluation.likelihood import summed_logprobs
 from stages.evaluation.measure import (
     Judged,
@@ -22,6 +23,8 @@ from stages.evaluation.measure import (
     kl_metric,
     metric_rows,
     perplexity_metrics,
+    share_metrics,
+    tag_vectors,
 )
 from stages.feedback.tags import Vocabulary
 from stages.learning.examples import Example
@@ -29,7 +32,7 @@ from stages.models.device import pick_device, pick_precision
 from stages.models.load import load_policy
 from stages.runtime.hashing import seed_from
 from stages.settings.recipe import EvaluationSettings
-from stages.text.conditioning import QueryEncoder, plain_ids
+from stages.text.conditioning import QueryEncoder
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,12 @@ def all_metrics(
     for judged in _judged(job, settings, measured):
         if "toxicity" in wanted:
             found |= attribute_metrics(table, judged, measured.best, settings.threshold)
-        if "tag_control" in wanted and measured.vocabulary is not None:
-            found |= control_metrics(table, judged, measured.vocabulary)
+        turned = measured.vocabulary if "tag_control" in wanted else None
+        if turned is not None:
+            found |= control_metrics(table, judged, turned)
+        if "share" in wanted:
+            vectors = {"": measured.best} | (tag_vectors(turned) if turned else {})
+            found |= share_metrics(table, judged, vectors, settings.threshold)
     if "distinct" in wanted:
         found |= distinct_metrics(table, measured.best)
     if wanted & {"perplexity", "kl"}:
@@ -66,10 +73,8 @@ def all_metrics(
 def _judged(job: Job, settings: EvaluationSettings, measured: Measured) -> list[Judged]:
     """Values of the judge, and of the phase's own scorers under ``.scorer``."""
     place = {row["sample_id"]: index for index, row in enumerate(measured.samples)}
-    names = [settings.judge]
-    names += [name for name in job.recipe.phases[job.phase or ""].score if name != settings.judge]
     found = []
-    for name in names:
+    for name in job.recipe.measuring(job.phase or "", job.settings.get("also")):
         values = np.zeros(len(place))
         present = np.zeros(len(place), dtype=bool)
         for row in measured.scores:
@@ -103,12 +108,12 @@ def _likelihoods(
         found |= kl_metric(own, measured.best, policy, reference)
     if "perplexity" in wanted:
         model, tokenizer = load_policy(places["base"], torch.float32, device)
-        encoder = QueryEncoder(tokenizer)
-        asked = [_as_text(row, measured.prompts, encoder, tokenizer) for row in rows]
-        nll = -summed_logprobs(model, asked, precision, device)
-        tokens = np.array([len(example.response_ids) for example in asked], dtype=np.int64)
-        prompt = np.array([len(example.query_ids) for example in asked], dtype=np.int64)
-        found |= perplexity_metrics(own, measured.best, nll, tokens, prompt)
+        likely = conditional_likelihoods(
+            model, tokenizer, rows, measured.prompts, precision, device
+        )
+        found |= perplexity_metrics(
+            own, measured.best, likely.nll, likely.tokens, likely.prompt_tokens
+        )
     return found
 
 
@@ -118,17 +123,3 @@ def _as_sampled(
     """The sampled tokens after the plain prompt, as the reference sees them."""
     query = encoder.query_ids(prompts[row["prompt_id"]])
     return Example(row["sample_id"], query, tuple(row["response_ids"]), query)
-
-
-def _as_text(
-    row: Mapping[str, Any], prompts: Mapping[str, str], encoder: QueryEncoder, tokenizer: Any
-) -> Example:
-    """The answer's text in the judging model's own tokens, without an end token.
-
-    As published: the whole is tokenised, and what follows the prompt's tokens is judged.
-    """
-    prompt = prompts[row["prompt_id"]]
-    alone = plain_ids(tokenizer, prompt)
-    whole = plain_ids(tokenizer, prompt + row["response"])
-    query = encoder.query_ids(prompt)
-    return Example(row["sample_id"], query, whole[len(alone) :], query)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from stages.feedback.tags import Tag, Vocabulary, tokens
 from stages.feedback.vocabulary import load_vocabulary
@@ -20,6 +21,21 @@ def phase_vocabulary(kind: str, name: str, quantiles: int, attributes: Sequence[
     else:
         vocabulary = load_vocabulary(name, quantiles).only(attributes)
     vocabulary.check(counts)
+    return vocabulary
+
+
+def other_vocabulary(
+    name: str, quantiles: int, attributes: Sequence[str] | None, reverse: bool
+) -> Vocabulary:
+    """Words that a policy was not trained on, for some or all attributes of a vocabulary.
+
+    ``reverse`` makes the last words the best, to steer the other way (toxicity spec §1.10).
+    """
+    vocabulary = load_vocabulary(name, quantiles)
+    if attributes is not None:
+        vocabulary = vocabulary.only(attributes)
+    if reverse:
+        vocabulary = replace(vocabulary, words=tuple(own[::-1] for own in vocabulary.words))
     return vocabulary
 
 

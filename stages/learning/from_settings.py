@@ -15,7 +15,7 @@ from stages.learning.optimizer import AdamSettings
 from stages.learning.ppo import Objective
 from stages.learning.schedules import Schedule
 from stages.learning.trainer import TrainSettings
-from stages.settings.learning import LearnerSettings
+from stages.settings.learning import LearnerSettings, TrainingSettings
 from stages.settings.models import OptimizerSettings
 from stages.settings.ppo import PpoUpdate
 
@@ -35,6 +35,11 @@ def schedule(settings: OptimizerSettings, steps: int, first_step: int = 0) -> Sc
         warmup_steps=settings.warmup_steps,
         first_step=first_step if whole else 0,
     )
+
+
+def round_schedule(settings: TrainingSettings, number: int) -> Schedule:
+    """The learning rate of round ``number`` (from 1), at the place where the round stands."""
+    return schedule(settings.optimizer, settings.steps, settings.steps_before(number))
 
 
 def layout(

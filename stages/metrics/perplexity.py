@@ -40,12 +40,17 @@ def published(
 
 
 def kept_share(
-    nll: NDArray[np.float64], tokens: NDArray[np.int64], prompt_tokens: NDArray[np.int64]
-) -> float:
+    nll: NDArray[np.float64],
+    tokens: NDArray[np.int64],
+    prompt_tokens: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    prompts: int,
+    seed: int,
+) -> Estimate:
     """Share of the non-empty generations that ``published`` counts; NaN when all are empty."""
     full = tokens > 0
     kept = (per_generation(nll, tokens) < CEILING) & (prompt_tokens >= 2)
-    return float(kept.sum() / full.sum()) if full.any() else float("nan")
+    return ratio(*per_group(kept[full].astype(np.float64), groups[full], prompts), seed)
 
 
 def robust(

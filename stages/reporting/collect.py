@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stages.artifacts.manifest import Manifest, read_manifest, table_files
+from stages.artifacts.manifest import Manifest, read_manifest
 from stages.artifacts.schemas import EDGES, METRICS, TRAINING_LOG
 from stages.artifacts.store import TableReader, read_rows
 from stages.reporting.costs import stage_costs
 from stages.reporting.counts import answer_quality, pool_counts
+from stages.reporting.measured import read_metrics
 from stages.reporting.run_data import (
     Edge,
     Learning,
     Made,
-    Metric,
     Phase,
     Round,
     RunData,
@@ -79,15 +79,9 @@ def _phase(recipe: Recipe, root: Path, name: str) -> Phase:
 def _round(recipe: Recipe, root: Path, phase: str, number: int, evaluation: Manifest) -> Round:
     path = root / layout.in_round(phase, number, "evaluation")
     answers, judged = beside(path, SAMPLES_FILE), beside(path, SCORES_FILE)
-    metrics = {
-        row["metric"]: Metric(row["value"], finite(row["low"]), finite(row["high"]), row["n"])
-        for file in table_files(path, METRICS)[:1]
-        for row in read_rows(file, METRICS)
-        if finite(row["value"]) is not None
-    }
     common: dict[str, Any] = {
         "number": number,
-        "metrics": metrics,
+        "metrics": read_metrics(path),
         "facts": evaluation.facts,
         "quality": answer_quality(answers, judged),
         "answers": answers,
@@ -143,6 +137,11 @@ def _made(recipe: Recipe, root: Path) -> Iterator[Made]:
         for number in range(settings.rounds + 1):
             kinds = ["evaluation"] if number == 0 else ROUND_ARTIFACTS
             places += [layout.in_round(phase, number, kind) for kind in kinds]
+            places += [
+                layout.also(phase, number, name)
+                for name, further in recipe.evaluate.also.items()
+                if number in further.rounds_of(settings.rounds)
+            ]
     for place in places:
         path = root / place
         if path.exists():

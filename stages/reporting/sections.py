@@ -16,6 +16,7 @@ from stages.reporting.figures.style import MUTED, round_colors, tag_colors
 from stages.reporting.figures.svg import Drawing
 from stages.reporting.figures.tags import TAG_LABEL, tag_means
 from stages.reporting.figures.training import training_curves
+from stages.reporting.further import shown
 from stages.reporting.inert import visible
 from stages.reporting.run_data import Phase, RunData, evenly
 from stages.reporting.words import count_of, sentence_case
@@ -77,6 +78,11 @@ def _of_phase(run: RunData, phase: Phase) -> Iterator[Section]:
             "What each tag does",
             "tags.html",
             {"drawings": drawn, "answers": under_each_tag(run, phase)},
+        )
+    further = shown(run, phase)
+    if further:
+        yield Section(
+            "further", "Other prompts, other words", "further.html", {"evaluations": further}
         )
     drawn = list(_pool(phase))
     if drawn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,10 +34,17 @@ class Table:
 
 def metrics(phase: Phase) -> Table:
     """Every metric by round."""
-    rounds = evenly(phase.rounds, COLUMNS)
-    names = sorted({name for r in rounds for name in r.metrics})
-    rows = [(name, *(_cell(r.metrics.get(name)) for r in rounds)) for name in names]
-    return Table(("metric", *(f"round {r.number}" for r in rounds)), tuple(rows))
+    return metrics_table({r.number: r.metrics for r in evenly(phase.rounds, COLUMNS)})
+
+
+def metrics_table(
+    by_round: Mapping[int, Mapping[str, Metric]], order: Sequence[str] | None = None
+) -> Table:
+    """Metrics by round, in an order of their names or by name; those of no round are left out."""
+    found = {name for values in by_round.values() for name in values}
+    names = sorted(found) if order is None else [name for name in order if name in found]
+    rows = [(name, *(_cell(v.get(name)) for v in by_round.values())) for name in names]
+    return Table(("metric", *(f"round {n}" for n in by_round)), tuple(rows))
 
 
 def _cell(metric: Metric | None) -> Number:

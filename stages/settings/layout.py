@@ -34,6 +34,11 @@ def in_round(phase: str, number: int, name: str) -> str:
     return f"{round_folder(phase, number)}/{name}.json"
 
 
+def also(phase: str, number: int, name: str) -> str:
+    """Manifest of a further evaluation of one round."""
+    return f"{round_folder(phase, number)}/also/{name}.json"
+
+
 def part(phase: str, number: int, name: str, shard: int, shards: int) -> str:
     """Manifest of one shard of a table of a round."""
     return f"{round_folder(phase, number)}/{name}/part-{shard}-of-{shards}.json"

@@ -36,4 +36,17 @@ class LearnerSettings(Strict):
 class TrainingSettings(LearnerSettings):
     """An update of a given number of steps."""
 
-    steps: Positive
+    steps: Positive = Field(description="updates of one round")
+    phase_steps: Positive | None = Field(
+        None, description="updates of all rounds at most: they cut the last round; null: no limit"
+    )
+
+    def steps_before(self, number: int) -> int:
+        """Updates of the rounds before ``number`` (from 1)."""
+        return (number - 1) * self.steps
+
+    def steps_of_round(self, number: int) -> int:
+        """Updates of round ``number`` (from 1): ``steps``, or what ``phase_steps`` has left."""
+        if self.phase_steps is None:
+            return self.steps
+        return min(self.steps, max(self.phase_steps - self.steps_before(number), 0))

@@ -121,6 +121,14 @@ class PhaseSettings(Strict):
             raise ValueError("a scorer stands twice in score")
         if isinstance(self.update, PpoUpdate) and self.sample is not None:
             _check_ppo(self.update, self.sample, self.score)
+        if (
+            isinstance(self.update, TrainingSettings)
+            and self.update.steps_of_round(self.rounds) == 0
+        ):
+            raise ValueError(
+                f"update.phase_steps {self.update.phase_steps} leaves nothing for round "
+                f"{self.rounds} of {self.update.steps} steps each"
+            )
         return self
 
 

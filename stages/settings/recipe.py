@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from stages.runtime.errors import UserError
 from stages.settings.engines import EngineSettings
+from stages.settings.evaluation import FurtherEvaluation, MetricFamily
 from stages.settings.models import (
     AnyScorer,
     PolicySettings,
@@ -18,11 +20,18 @@ from stages.settings.models import (
     ScorerSettings,
 )
 from stages.settings.phases import DecodingSettings, PhaseSettings
+from stages.settings.prompts import SplitsSettings
 from stages.settings.strict import Strict, parse
 from stages.settings.yaml_file import load_yaml
 
 NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 CONDITION = re.compile(r"^(<|<=|>|>=)\s*(\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*(x?)$")
+
+
+def check_name(name: str) -> None:
+    """Refuse (``ValueError``) what cannot name a phase, a scorer or an evaluation."""
+    if not NAME.match(name):
+        raise ValueError(f"{name!r} is not a name: a-z, 0-9 and _, starting with a letter")
 
 
 class PromptCounts(Strict):
@@ -43,6 +52,11 @@ class DataSettings(Strict):
     duplicates: Literal["error", "merge"] = Field(
         "error", description="equal prompts: refuse, or keep the first and count the others"
     )
+    splits: SplitsSettings | None = Field(
+        None,
+        description="how realtoxicityprompts divides one file as published; null: by a hash of "
+        "each text; a folder with a file per split is taken as it is",
+    )
 
 
 class EvaluationSettings(EngineSettings):
@@ -54,10 +68,31 @@ class EvaluationSettings(EngineSettings):
     n_other_tags: int = Field(1, ge=0, description="answers per prompt on each other tag")
     decoding: DecodingSettings
     judge: str = Field(description="scorer whose values are the metrics; others get `.scorer`")
-    metrics: list[Literal["toxicity", "perplexity", "distinct", "kl", "tag_control"]]
+    metrics: list[MetricFamily]
     perplexity_model: str = Field("base", description="`base`, a folder or a hub name")
     threshold: float = 0.5
     resamples: Positive = 1000
+    also: dict[str, FurtherEvaluation] = Field(
+        default_factory=dict, description="further evaluations by name"
+    )
+
+    @field_validator("also")
+    @classmethod
+    def _names(cls, value: dict[str, FurtherEvaluation]) -> dict[str, FurtherEvaluation]:
+        for name in value:
+            check_name(name)
+        return value
+
+    def further(self, name: str) -> EvaluationSettings:
+        """One of ``also`` as whole settings: what it does not say is as here."""
+        if name not in self.also:
+            raise UserError(
+                f"no further evaluation {name!r}", "evaluate.also", f"there are {sorted(self.also)}"
+            )
+        own = self.also[name]
+        said = {key: getattr(own, key) for key in type(self).model_fields if hasattr(own, key)}
+        chosen = {key: value for key, value in said.items() if value is not None}
+        return self.model_copy(update=chosen | {"also": {}})
 
 
 class KeepSettings(Strict):
@@ -96,8 +131,7 @@ class Recipe(Strict):
     @classmethod
     def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
-            if not NAME.match(name):
-                raise ValueError(f"{name!r} is not a name: a-z, 0-9 and _, starting with a letter")
+            check_name(name)
         return value
 
     @field_validator("run")
@@ -124,7 +158,7 @@ class Recipe(Strict):
             raise ValueError(f"{twice[0]!r} is both in scorers and in reward_models")
         known = self.judges()
         wanted = {name for phase in self.phases.values() for name in phase.score}
-        for name in sorted(wanted | {self.evaluate.judge}):
+        for name in sorted(wanted | self.measuring_judges()):
             if name not in known:
                 raise ValueError(f"no scorer or reward model {name!r}; there are {sorted(known)}")
         for name in sorted(wanted):
@@ -148,6 +182,26 @@ class Recipe(Strict):
         """All scorers by name, trained ones and others."""
         return {**self.scorers, **self.reward_models}
 
+    def evaluation(self, also: str | None = None) -> EvaluationSettings:
+        """Settings of the evaluation after each round, or of a further one by its name."""
+        return self.evaluate if also is None else self.evaluate.further(also)
+
+    def measuring(self, phase: str, also: str | None = None) -> list[str]:
+        """The scorers that an evaluation of a phase uses, its judge first.
+
+        The phase's own ones are measured beside the judge; in a further evaluation, those of the
+        judge's attribute.
+        """
+        judge, known = self.evaluation(also).judge, self.judges()
+        names = self.phases[phase].score
+        if also is not None:
+            names = [n for n in names if known[n].attribute == known[judge].attribute]
+        return list(dict.fromkeys([judge, *names]))
+
+    def measuring_judges(self) -> set[str]:
+        """The judges of all evaluations."""
+        return {self.evaluation(also).judge for also in (None, *self.evaluate.also)}
+
     def scoring(self, phase: str) -> dict[str, AnyScorer]:
         """The scorers that a phase trains with, in order."""
         return {name: self.judges()[name] for name in self.phases[phase].score}
@@ -155,7 +209,7 @@ class Recipe(Strict):
     def used(self) -> dict[str, AnyScorer]:
         """The scorers that something in the recipe needs."""
         names = {name for phase in self.phases.values() for name in phase.score}
-        names.add(self.evaluate.judge)
+        names |= self.measuring_judges()
         return {name: scorer for name, scorer in self.judges().items() if name in names}
 
     def demonstrations(self) -> list[str]:

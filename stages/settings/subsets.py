@@ -41,8 +41,9 @@ def stage_settings(
 ) -> dict[str, Any]:
     """The settings of one stage as a JSON value.
 
-    ``phase`` for the stages of a round, ``name`` for the table of ``prepare_prompts`` and for the
-    scorer of ``build_comparisons`` and ``train_reward_model``.
+    ``phase`` for the stages of a round; ``name`` for the table of ``prepare_prompts``, for the
+    scorer of ``build_comparisons`` and ``train_reward_model``, and for a further evaluation of
+    ``evaluate``.
     """
     whole = recipe.model_dump(mode="json")
     chosen = {"version": STAGE_VERSIONS[stage], "seed": recipe.seed}
@@ -50,7 +51,11 @@ def stage_settings(
 
 
 def _prepare(recipe: Recipe, whole: dict[str, Any], _: Any, name: str) -> dict[str, Any]:
+    if name.startswith("prompts."):
+        return _further_prompts(recipe, whole, name.removeprefix("prompts."))
     data = {"task": recipe.task, "source": recipe.data.source, "path": recipe.data.path}
+    if recipe.data.splits is not None:
+        data |= {"splits": whole["data"]["splits"]}
     checks = {key: whole["data"][key] for key in ("max_characters", "duplicates")}
     split = name.removeprefix("questions.")
     if split in ("train", "validation", "test"):
@@ -79,6 +84,18 @@ def _comparisons(recipe: Recipe, whole: dict[str, Any], _: Any, name: str) -> di
     model = _of_kind(recipe, name, PreferenceScorer)
     rules = whole["reward_models"][name]["coverage"]
     return {"data": model.data, "coverage": rules if model.data == "completeness" else None}
+
+
+def _further_prompts(recipe: Recipe, whole: dict[str, Any], name: str) -> dict[str, Any]:
+    further = whole["evaluate"]["also"].get(name)
+    if further is None or further["data"] is None:
+        raise UserError(
+            f"no prompts of evaluate.also.{name}", "the recipe", "it names no data of its own"
+        )
+    chosen = further["data"]
+    data = {"task": recipe.task, "source": chosen["source"], "path": chosen["path"]}
+    rest = {key: chosen[key] for key in ("split", "count", "max_characters", "duplicates")}
+    return {"data": data, **rest}
 
 
 def _base(recipe: Recipe, whole: dict[str, Any], *_: Any) -> dict[str, Any]:
@@ -161,17 +178,25 @@ def _update(recipe: Recipe, whole: dict[str, Any], phase: str, _: Any) -> dict[s
     return chosen
 
 
-def _evaluate(recipe: Recipe, whole: dict[str, Any], phase: str, _: Any) -> dict[str, Any]:
+def _evaluate(
+    recipe: Recipe, whole: dict[str, Any], phase: str, also: str | None
+) -> dict[str, Any]:
     judges = _judges(whole)
-    names = {*recipe.phases[phase].score, recipe.evaluate.judge}
+    evaluation = recipe.evaluation(also).model_dump(mode="json", exclude={"also"})
     return {
         "run": recipe.run,
-        "evaluate": whole["evaluate"],
+        "evaluate": evaluation,
         "tag": _wording(whole["phases"][phase]["tag"]),
         "attributes": attributes(recipe, phase),
-        "scorers": {name: judges[name] for name in sorted(names)},
+        "scorers": {name: judges[name] for name in sorted(recipe.measuring(phase, also))},
         "precision": recipe.precision,
-    }
+    } | (_further(whole, also) if also else {})
+
+
+def _further(whole: dict[str, Any], also: str) -> dict[str, Any]:
+    """What sets a further evaluation apart beside its settings and prompts."""
+    own = whole["evaluate"]["also"][also]
+    return {"also": also, "tags": own["tags"], "tagged": own["tagged"]}
 
 
 def _judges(whole: dict[str, Any]) -> dict[str, Any]:

@@ -24,8 +24,9 @@ def check_prompts(
     max_characters: int,
     duplicates: Literal["error", "merge"],
     count: int | None = None,
+    count_key: str = "the count",
 ) -> CheckedPrompts:
-    """Strip and check prompts; stop at ``count`` distinct ones.
+    """Strip and check prompts; stop at ``count`` distinct ones, which ``count_key`` has set.
 
     Null, blank, too long, or holding a NUL or a lone surrogate is a UserError that names the row;
     so is a repeat unless ``duplicates`` is ``merge``. Emoji, any script and markup are text.
@@ -50,7 +51,7 @@ def check_prompts(
     if count is not None and len(seen) < count:
         raise UserError(
             f"{count} prompts for {split} are wanted, there are {len(seen)}",
-            mend=f"set data.prompts.{split} to at most {len(seen)}",
+            mend=f"set {count_key} to at most {len(seen)}",
         )
     return CheckedPrompts(list(seen), merged)
 

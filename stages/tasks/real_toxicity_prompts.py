@@ -2,22 +2,26 @@
 
 Accepts the public data set's ``prompts.jsonl`` (a file, or a folder that holds it), a folder with
 ``train.jsonl``, ``val.jsonl`` and ``test.jsonl`` (the split that Quark and NLF ship), or a data
-set name for ``datasets``. Without files per split, prompts are split by a hash of their text:
-16 % test, 4 % validation, the rest train. No prompt is in two splits: with files per split, a
-prompt of the test file is left out of the others, and one of the validation file out of train.
+set name for ``datasets``. Without files per split, prompts are split as published where the
+settings say how, else by a hash of their text: 16 % test, 4 % validation, the rest train. No
+prompt is in two splits: one that a later split holds too is left out of the earlier.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from stages.runtime.errors import UserError
 from stages.runtime.hashing import seed_from
+from stages.settings.prompts import SplitsSettings
+from stages.tasks.hub import hub_rows, meant_as_a_place
 from stages.tasks.json_lines import read_json_lines
 from stages.tasks.protocol import PlainText, RatedText, RawPrompt
+from stages.tasks.published_splits import divide, draw_test, row_facts
 
 SPLIT_FILES = {"train": "train.jsonl", "validation": "val.jsonl", "test": "test.jsonl"}
 """An earlier split yields to a later one."""
@@ -28,12 +32,12 @@ Row = tuple[str, dict[str, Any]]
 class RealToxicityPrompts:
     """The task on the real data."""
 
-    def __init__(self, path: str | None) -> None:
+    def __init__(self, path: str | None, splits: SplitsSettings | None = None) -> None:
         if path is None:
             raise UserError(
                 "data.path is not set", "realtoxicityprompts", "set='data.path=FILE-OR-FOLDER'"
             )
-        self.path = path
+        self.path, self.splits = path, splits
 
     def prompts(self, split: str, count: int | None) -> Iterator[RawPrompt]:
         """Prompt texts of a split, in the order of the file."""
@@ -68,27 +72,65 @@ class RealToxicityPrompts:
             yield from _rated(row, place, held_out=True)
 
     def _rows(self, split: str) -> Iterator[Row]:
+        splits = list(SPLIT_FILES)
+        later = splits[splits.index(split) + 1 :]
         if (Path(self.path) / SPLIT_FILES["train"]).is_file():
-            yield from self._rows_of_file(split)
+            taken = self._texts_of_files(later)
+            rows: Iterator[Row] = read_json_lines(Path(self.path) / SPLIT_FILES[split])
+        elif self.splits is not None:
+            taken = {text for other in later for text in self._division[1][other]}
+            rows = self._published_rows(split)
+        else:
+            yield from self._rows_by_hash(split)
             return
+        for place, row in rows:
+            if _prompt_text(row, place) not in taken:
+                yield place, row
+
+    def _rows_by_hash(self, split: str) -> Iterator[Row]:
         for place, row in self._all_rows():
             bucket = _bucket(row, place, "split") % 100
             found = "test" if bucket < 16 else "validation" if bucket < 20 else "train"
             if found == split:
                 yield place, row
 
-    def _rows_of_file(self, split: str) -> Iterator[Row]:
-        folder, splits = Path(self.path), list(SPLIT_FILES)
-        later = [folder / SPLIT_FILES[other] for other in splits[splits.index(split) + 1 :]]
-        taken = {
+    def _texts_of_files(self, splits: list[str]) -> set[str]:
+        """The prompts of the files of some splits; one that is missing has none."""
+        paths = [Path(self.path) / SPLIT_FILES[split] for split in splits]
+        return {
             _prompt_text(row, place)
-            for path in later
+            for path in paths
             if path.is_file()
             for place, row in read_json_lines(path)
         }
-        for place, row in read_json_lines(folder / SPLIT_FILES[split]):
-            if _prompt_text(row, place) not in taken:
+
+    def _published_rows(self, split: str) -> Iterator[Row]:
+        if split == "test" and self.splits is not None and self.splits.test_file is not None:
+            yield from read_json_lines(Path(self.splits.test_file))
+            return
+        for (place, row), found in zip(self._all_rows(), self._division[0], strict=True):
+            if found == split:
                 yield place, row
+
+    @cached_property
+    def _division(self) -> tuple[list[str], dict[str, set[str]]]:
+        """The published split of each row of the file, and the prompts of each split."""
+        assert self.splits is not None
+        rows = []
+        for place, row in self._all_rows():
+            _part(row, "prompt", place)
+            rows.append(row_facts(row))
+        texts: dict[str, set[str]] = {split: set() for split in SPLIT_FILES}
+        if self.splits.test_file is None:
+            test = draw_test(rows, self.splits.test)
+        else:
+            named = [row_facts(row) for _, row in read_json_lines(Path(self.splits.test_file))]
+            test = {row.identity for row in named}
+            texts["test"] = {row.prompt for row in named}
+        found = divide(rows, test, self.splits.validation, self.splits.seed)
+        for facts, split in zip(rows, found, strict=True):
+            texts[split].add(facts.prompt)
+        return found, texts
 
     def _all_rows(self) -> Iterator[Row]:
         path = Path(self.path)
@@ -96,31 +138,10 @@ class RealToxicityPrompts:
             path = path / "prompts.jsonl"
         if path.exists():
             yield from read_json_lines(path)
-        elif Path(self.path).exists() or self.path.startswith((".", "/", "~")):
+        elif Path(self.path).exists() or meant_as_a_place(self.path):
             raise UserError("no prompts.jsonl here", self.path, "set='data.path=FILE-OR-FOLDER'")
         else:
-            yield from _from_hub(self.path)
-
-
-def _from_hub(name: str) -> Iterator[Row]:
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        rows = load_dataset(name, split="train")
-    except (ConnectionError, FileNotFoundError, HfHubHTTPError) as error:
-        raise UserError(
-            f"data set cannot be loaded ({error})",
-            name,
-            "give a file or folder, or set RONDO_ONLINE=1 to let it be fetched",
-        ) from error
-    except (DatasetsError, ValueError) as error:  # damaged files, no such split, no such name
-        raise UserError(
-            f"data set cannot be loaded ({error})", name, "is it RealToxicityPrompts?"
-        ) from error
-    for index, row in enumerate(rows):
-        yield f"{name}:{index + 1}", dict(row)
+            yield from hub_rows(self.path, "train")
 
 
 def _part(row: dict[str, Any], key: str, place: str) -> dict[str, Any]:

@@ -26,7 +26,6 @@ def demonstration_examples(
         response = (*plain_ids(tokenizer, row["response"]), tokenizer.eos_token_id)
         examples[name] = Example(name, query, response, query)
     names = list(examples)
-    order = draw.shuffled(
-        len(names), settings.steps, settings.batch_size, seed, number, drop_last=False
-    )
+    steps = settings.steps_of_round(number)
+    order = draw.shuffled(len(names), steps, settings.batch_size, seed, number, drop_last=False)
     return examples, [names[index] for index in order.ravel()]

@@ -36,7 +36,7 @@ class DrawnPool:
 def draw_pool(
     pool_path: Path, samples: Sequence[Path], settings: ConditionalUpdate, seed: int, number: int
 ) -> DrawnPool:
-    """Draw ``steps * batch_size`` rows of the pool, by the recipe's rule."""
+    """Draw a batch for each step of round ``number`` from the pool, by the recipe's rule."""
     columns = ["sample_id", "prompt_id", "round", "quantiles"]
     pool = pa.concat_tables(r.table(columns) for r in table_readers(pool_path, POOL))
     order = _order(pool, samples, settings, seed, number).ravel()
@@ -53,7 +53,7 @@ def _order(
     seed: int,
     number: int,
 ) -> NDArray[np.int64]:
-    steps, batch = settings.steps, settings.batch_size
+    steps, batch = settings.steps_of_round(number), settings.batch_size
     if settings.draw.kind == "recency":
         weights = recency_weights(pool["round"].to_numpy(), number, settings.draw.half_life)
         return draw.weighted(weights, steps, batch, seed, number)

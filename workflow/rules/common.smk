@@ -4,6 +4,7 @@ wildcard_constraints:
     phase=r"[a-z][a-z0-9_]*",
     round=r"[1-9]\d*",
     evaluated=r"\d+",
+    also=r"[a-z][a-z0-9_]*",
     name=r"[a-z][a-z0-9_]*",
     table=r"[a-z][a-z0-9_.]*",
     shard=r"\d+",

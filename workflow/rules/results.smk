@@ -4,6 +4,7 @@
 rule tidy:
     input:
         plan.evaluations(),
+        plan.further_evaluations(),
     output:
         plan.path("tidy.json"),
     log:
@@ -21,6 +22,7 @@ rule tidy:
 rule report:
     input:
         evaluations=plan.evaluations(),
+        further=plan.further_evaluations(),
         pools=plan.pools(),
     output:
         summary=plan.path("summary.json"),

@@ -172,3 +172,36 @@ rule evaluate:
         " --round {wildcards.evaluated} --policy {input.policy} --base {input.base}"
         " --reference {input.reference}"
         " --prompts {input.prompts} {params.models} --out {output} > {log} 2>&1"
+
+
+# What `evaluate.also` asks for beside: other prompts, other words, another judge.
+rule evaluate_further:
+    input:
+        policy=lambda wc: plan.evaluated_policy(wc.phase, int(wc.evaluated)),
+        base=plan.path("base/policy.json"),
+        reference=lambda wc: plan.policy_before(wc.phase, 1),
+        prompts=lambda wc: plan.prompts_of(wc.also),
+        models=lambda wc: plan.judges(wc.phase, wc.also),
+    output:
+        plan.path("phases/{phase}/r{evaluated}/also/{also}.json"),
+    log:
+        plan.path("logs/evaluate/{phase}-r{evaluated}-{also}.log"),
+    benchmark:
+        plan.path("benchmarks/evaluate/{phase}-r{evaluated}-{also}.tsv")
+    conda:
+        "../../envs/gpu.yaml"
+        if plan.samples_with("vllm", "evaluate")
+        else "../../envs/cpu.yaml"
+    resources:
+        mem_mb=lambda wc, attempt: 3000 * attempt,
+        runtime=lambda wc, attempt: 60 * attempt,
+    params:
+        settings=lambda wc: plan.settings_hash("evaluate", wc.phase, wc.also),
+        recipe=plan.path("recipe.yaml"),
+        models=lambda wc, input: " ".join(f"--model {m}" for m in input.models),
+    shell:
+        "python -m stages.evaluate --recipe {params.recipe} --also {wildcards.also}"
+        " --phase {wildcards.phase}"
+        " --round {wildcards.evaluated} --policy {input.policy} --base {input.base}"
+        " --reference {input.reference}"
+        " --prompts {input.prompts} {params.models} --out {output} > {log} 2>&1"
