@@ -42,6 +42,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def begin(start: Path, tmp_path: Path) -> Callable[..., MiniRun]:
     def with_settings(settings: str, name: str = "run") -> MiniRun:
         shutil.copytree(start, tmp_path / name / start.name)
+        (tmp_path / name / start.name / layout.RECIPE).unlink()  # each writes its own
         return MiniRun(tmp_path / name, settings)
 
     return with_settings

@@ -50,6 +50,11 @@ def load_policy(
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a folder or hub name; UserError where there is none or no end token."""
+    path = Path(folder)
+    if path.is_dir() and not _has_tokenizer(path):
+        raise UserError(
+            "model folder has no tokenizer", folder, "save the model's tokenizer into the folder"
+        )
     with explain_load(folder):
         tokenizer = AutoTokenizer.from_pretrained(str(folder))
     for trace in ("is_local", "local_files_only"):
@@ -88,10 +93,14 @@ def check_model_folder(folder: str | Path, tokenizer: bool = True) -> None:
         raise UserError("model folder has no config.json", folder, "give a Hugging Face folder")
     if not any(any(path.glob(pattern)) for pattern in WEIGHTS):
         raise UserError("model folder has no weights", folder, "make or copy the model again")
-    if tokenizer and not any(any(path.glob(pattern)) for pattern in TOKENIZERS):
+    if tokenizer and not _has_tokenizer(path):
         raise UserError(
             "model folder has no tokenizer", folder, "save the model's tokenizer into the folder"
         )
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any(any(folder.glob(pattern)) for pattern in TOKENIZERS)
 
 
 def refuse_missing(info: dict[str, Any], folder: str | Path) -> None:
