@@ -17,7 +17,7 @@ from stages.runtime.errors import (
     Unavailable,
     UserError,
 )
-from stages.runtime.inert import one_line, visible_traceback
+from stages.runtime.inert import visible_traceback
 
 INVOCATION = "RONDO_INVOCATION"
 """Environment variable that names the Snakemake run to which a process belongs."""
@@ -50,7 +50,7 @@ def run_stage(name: str, body: Callable[[], None]) -> NoReturn:
     except Preempted as error:
         _end(f"preempted: {error}", EXIT_PREEMPTED)
     except Unavailable as error:
-        _end(f"unavailable: {one_line(str(error))}", EXIT_FAILURE)
+        _end(f"unavailable: {error}", EXIT_FAILURE)
     except Exception as error:
         line = explain_os_error(error) if isinstance(error, OSError) else None
         _end(f"error: {line}" if line else visible_traceback(error), EXIT_FAILURE)
