@@ -71,7 +71,16 @@ def is_sealed(path: Path) -> bool:
 
 def read_manifest(path: Path, kind: str | None = None) -> Manifest:
     """Read and check a manifest."""
-    value = read_json(path, "manifest")
+    return parse_manifest(read_json(path, "manifest"), path, kind)
+
+
+def is_manifest(value: Any) -> bool:
+    """Whether a JSON value means to be a manifest that this Rondo reads."""
+    return isinstance(value, dict) and value.get("format") == FORMAT and "lineage" in value
+
+
+def parse_manifest(value: Any, path: Path, kind: str | None = None) -> Manifest:
+    """Check a manifest's JSON value; ``path`` is for messages."""
     again = "remove it and run again"
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise UserError("not a manifest that this Rondo reads", path, again)

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from stages.artifacts.lineage import Lineage
-from stages.artifacts.manifest import FORMAT, Manifest, read_manifest
+from stages.artifacts.manifest import Manifest, is_manifest, parse_manifest, read_manifest
 from stages.runtime.atomic import read_json
 from stages.runtime.errors import UserError
 
@@ -231,13 +231,9 @@ def _manifests(root: Path) -> Iterator[tuple[str, Manifest]]:
         for file in sorted(files):
             if file.endswith(".json") and not file.startswith("."):
                 path = Path(folder) / file
-                if _is_manifest(path):
-                    yield path.relative_to(root).as_posix(), read_manifest(path)
-
-
-def _is_manifest(path: Path) -> bool:
-    value = read_json(path, "manifest")
-    return isinstance(value, dict) and value.get("format") == FORMAT and "lineage" in value
+                value = read_json(path, "manifest")
+                if is_manifest(value):
+                    yield path.relative_to(root).as_posix(), parse_manifest(value, path)
 
 
 def _outside(root: Path, manifests: dict[str, Manifest], lineage: Lineage) -> None:

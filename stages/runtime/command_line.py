@@ -28,11 +28,11 @@ def run_command(app: typer.Typer) -> int:
         told = getattr(error, "format_message", None)
         if told is None:
             raise
-        print(f"error: {one_line(told())}{_help(error)}", file=sys.stderr)
+        context = getattr(error, "ctx", None)
+        if context is not None and len(sys.argv) == 1:
+            print(context.get_help(), file=sys.stderr)
+        else:
+            more = f" (see {context.command_path} --help)" if context is not None else ""
+            print(f"error: {one_line(told())}{more}", file=sys.stderr)
         return EXIT_USER
     return ended if isinstance(ended, int) else 0
-
-
-def _help(error: Exception) -> str:
-    context = getattr(error, "ctx", None)
-    return f" (see {context.command_path} --help)" if context is not None else ""
