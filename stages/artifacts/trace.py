@@ -121,7 +121,10 @@ class Graph:
     def order(self) -> list[str]:
         """All artifacts, each after everything it was made from."""
         done: dict[str, None] = {}
-        for name in sorted(self.artifacts):
+        by_round = sorted(
+            self.artifacts, key=lambda at: (self.artifacts[at].lineage.round or 0, at)
+        )
+        for name in by_round:
             if name not in done:
                 done |= dict.fromkeys(at for at in self.upstream(name) if at not in done)
         return list(done)

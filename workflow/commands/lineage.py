@@ -17,7 +17,7 @@ def lineage(
     ] = None,
     depth: Annotated[
         int, typer.Option("--depth", min=0, help="levels of artifacts to show; 0: all")
-    ] = 4,
+    ] = 6,
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="hold every file against its checksum")
     ] = True,

@@ -199,6 +199,7 @@ def _print_counts(place: Place, view: View, lookout: Lookout, wish: Wish, consol
 def _key(value: Any) -> Text:
     if value is None:
         return Text("–", MUTED)
+    value = value.strip() if isinstance(value, str) else value
     return Text(number(value) if isinstance(value, float) else value_text(value, 80))
 
 

@@ -18,7 +18,7 @@ from stages.settings import layout
 from stages.settings.yaml_file import load_yaml
 from workflow.identity import differences
 from workflow.looking.database import literal, quoted
-from workflow.looking.overview import Evaluated, evaluations
+from workflow.looking.overview import Evaluated, evaluations, main_metrics
 from workflow.looking.page import Lookout, Query
 from workflow.looking.place import Place, find_place, tables
 from workflow.looking.view import View
@@ -42,14 +42,23 @@ class Side:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """The answer of several whose score is nearest to their mean."""
+
+    text: str
+    score: float
+    among: int
+
+
+@dataclass(frozen=True)
 class Moved:
-    """A prompt with its mean score on both sides and the first answer of each."""
+    """A prompt with its mean score on both sides and an answer of each."""
 
     prompt_id: str
     prompt: str | None
     before: float
     after: float
-    answers: tuple[str | None, str | None] = (None, None)
+    answers: tuple[Shown | None, Shown | None] = (None, None)
 
     @property
     def change(self) -> float:
@@ -120,7 +129,9 @@ def compare(first: Side, second: Side, by: str | None, movers: int) -> Compariso
         raise UserError(f"no scorer {chosen!r}", "--by", f"both have {', '.join(shared)}")
     paired = [_paired(first, second, name) for name in shared]
     own = next(pair for pair in paired if pair.scorer == chosen)
-    names = dict.fromkeys([*second.evaluated.metrics, *first.evaluated.metrics])
+    names = dict.fromkeys(
+        [*main_metrics(second.evaluated), *second.evaluated.metrics, *first.evaluated.metrics]
+    )
     metrics = [
         (name, first.evaluated.metrics.get(name), second.evaluated.metrics.get(name))
         for name in names
@@ -176,7 +187,7 @@ def _movers(first: Side, second: Side, pair: Paired, count: int) -> tuple[list[M
     down = [row for row in rows[::-1][:count] if row["gain"] < 0]
     ids = [row["prompt_id"] for row in (*up, *down)]
     texts = _prompts(second, ids)
-    answers = [_first_answers(side, ids) for side in (first, second)]
+    answers = [_answers(side, ids, pair.scorer) for side in (first, second)]
 
     def moved(row: dict[str, Any]) -> Moved:
         name = row["prompt_id"]
@@ -186,9 +197,18 @@ def _movers(first: Side, second: Side, pair: Paired, count: int) -> tuple[list[M
     return [moved(row) for row in up], [moved(row) for row in down]
 
 
-def _first_answers(side: Side, prompt_ids: list[str]) -> dict[str, str]:
-    rows = _rows_of(side.view, prompt_ids, ("prompt_id", "response"), ON_BEST, "k")
-    return {row["prompt_id"]: row["response"] for row in reversed(rows)}
+def _answers(side: Side, prompt_ids: list[str], scorer: str) -> dict[str, Shown]:
+    columns = ("prompt_id", "response", scorer)
+    where = f"{ON_BEST} AND {quoted(scorer)} IS NOT NULL"
+    by_prompt: dict[str, list[tuple[float, str]]] = {}
+    for row in _rows_of(side.view, prompt_ids, columns, where, "k"):
+        by_prompt.setdefault(row["prompt_id"], []).append((row[scorer], row["response"]))
+    found = {}
+    for name, pairs in by_prompt.items():
+        centre = sum(score for score, _ in pairs) / len(pairs)
+        score, text = min(pairs, key=lambda pair: abs(pair[0] - centre))
+        found[name] = Shown(text, score, len(pairs))
+    return found
 
 
 def _prompts(side: Side, prompt_ids: list[str]) -> dict[str, str]:

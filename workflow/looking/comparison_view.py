@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from workflow.looking.comparison import Comparison, Moved, Paired
+from workflow.looking.comparison import Comparison, Moved, Paired, Shown
 from workflow.looking.overview import interval
 from workflow.looking.table import simple_table
 from workflow.looking.terminal import (
@@ -84,13 +84,15 @@ def _setting(value: Any) -> Text:
 
 
 def _print_metrics(found: Comparison, console: Console) -> None:
-    rows = []
-    for name, old, new in found.metrics:
-        change = Text("", MUTED)
-        if old is not None and new is not None:
-            change = _change(name, old, new, found)
-        rows.append([plain(name), interval(old), interval(new), change])
+    rows = [
+        [plain(name), interval(old), interval(new), _change(name, old, new, found)]
+        for name, old, new in found.metrics
+        if old is not None and new is not None
+    ]
     console.print(simple_table(("metric", "A", "B", "change"), rows))
+    alone = [plain(name) for name, old, new in found.metrics if old is None or new is None]
+    if alone:
+        console.print(Text(f"on one side only: {', '.join(alone)}", MUTED))
     note = "small: 95 % intervals · apart: they do not overlap, coloured where better is known"
     console.print(Text(note, MUTED))
     console.print()
@@ -155,6 +157,13 @@ def _difference(pair: Paired) -> Text:
     return text
 
 
+def _of(answer: Shown | None, value: float) -> str:
+    """What the number is the mean of, where it is not the answer's own."""
+    if answer is None or answer.among == 1:
+        return ""
+    return f"  mean of {answer.among}, this one {answer.score:.3f}"
+
+
 def _movers(moved: Sequence[Moved], pair: Paired, width: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False,
                   header_style=MUTED, border_style=MUTED)  # fmt: skip
@@ -168,7 +177,11 @@ def _movers(moved: Sequence[Moved], pair: Paired, width: int) -> Table:
         )
         cells = [
             Text("\n").join(
-                [score_text(value, pair.better, low, high), lines(answer or "–", inner, 3), Text()]
+                [
+                    score_text(value, pair.better, low, high).append(_of(answer, value), MUTED),
+                    lines(answer.text if answer else "–", inner, 3),
+                    Text(),
+                ]
             )
             for value, answer in zip((item.before, item.after), item.answers, strict=True)
         ]

@@ -35,6 +35,7 @@ from workflow.looking.views import view_of
 MOST_CANDIDATES = 20
 NARROWEST = 26
 LINES_OF_AN_ANSWER = 4
+CUT = "✂"
 COLUMNS = ("phase", "round", "source", "tag", "k", "response", "label", "drawn", "finish_reason",
            "sample_id")  # fmt: skip
 
@@ -120,7 +121,8 @@ def print_followed(
         chosen, left = _chosen(numbers, rounds, console.width)
         for group in _groups(own):
             console.print(_side_by_side(group, chosen, found, console.width, limit))
-            console.print()
+        if any(row["finish_reason"] == "length" for row in own):
+            console.print(Text(f"{CUT} ended by the limit of tokens", MUTED))
         if left:
             told = f"rounds {', '.join(map(str, left))} are not shown: --rounds chooses"
             console.print(Text(told, MUTED))
@@ -167,9 +169,8 @@ def _print_means(phase: str, rows: list[dict[str, Any]], found: Followed, consol
                         spark(means),
                     ]
                 )
-    title = Text.assemble((f"{plain(phase)}  ", STRONG), ("mean score by round, best tag", MUTED))
-    console.print(title)
-    console.print(simple_table(("", "", "", ""), table_rows) if table_rows else Text("no scores"))
+    header = (f"{plain(phase)}: mean score on the best tag", "", "by round", "")
+    console.print(simple_table(header, table_rows) if table_rows else Text("no scores", MUTED))
     console.print()
 
 
@@ -246,7 +247,7 @@ def _answer(
         head.append(f"→ {plain(row['label'].strip(), 40)}  ", MUTED)
     if row.get("drawn"):
         head.append(f"learned {row['drawn']}×  ", MUTED)
+    text = lines(row["response"] or "", width - 2, LINES_OF_AN_ANSWER)
     if row.get("finish_reason") == "length":
-        head.append("cut", BAD)
-    text = lines(row["response"] or "", width, LINES_OF_AN_ANSWER)
+        text.append(f" {CUT}", BAD)
     return Text("\n").join([head, text, Text("")])

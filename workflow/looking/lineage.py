@@ -220,8 +220,10 @@ def _print_making(asked: Inquiry, console: Console) -> None:
         },
     }
     for label, values in facts.items():
-        shown = Text("  and  ", BAD).join(Text(plain(v, 400)) for v in sorted(values))
-        console.print(Text.assemble((f"{label:<11}", MUTED), shown))
+        line = Text.assemble((f"{label:<11}", MUTED))
+        for place, value in enumerate(sorted(values)):
+            line.append("  and  " if place else "", BAD).append(plain(value, 400))
+        console.print(line)
 
 
 def _print_checked(asked: Inquiry, console: Console) -> None:

@@ -106,9 +106,8 @@ def print_overview(place: Place, console: Console) -> None:
     console.print(simple_table(("artifact", "extent", "size", "below the run's folder"), rows,
                                right=(2,)))  # fmt: skip
     console.print()
-    last = place.below[-1]
-    console.print(Text(f"rondo browse {plain(str(graph.root / last))} shows its rows", MUTED),
-                  soft_wrap=True)  # fmt: skip
+    last = (graph.root / place.below[-1]).parent
+    console.print(Text(f"rondo browse {plain(str(last), 500)} shows rows", MUTED), soft_wrap=True)
 
 
 def _print_metrics(rounds: list[Evaluated], console: Console) -> None:

@@ -25,6 +25,7 @@ from workflow.looking.database import (
     named_in,
     quoted,
 )
+from workflow.looking.place import footer_of
 from workflow.looking.view import FILE, MEMORY, ROW, View
 
 MOST_AT_ONCE = 5_000
@@ -78,11 +79,13 @@ class Lookout:
 
     def total(self) -> int:
         """Rows of the table."""
-        return self._count(self._connection.sql(self.view.base_sql()))
+        with self._explaining(Query()):
+            return self._count(self._connection.sql(self.view.base_sql()))
 
     def types(self) -> dict[str, str]:
         """The type of each column, as the database names it."""
-        relation = self._connection.sql(self.view.joined_sql(self.view.names()))
+        with self._explaining(Query()):
+            relation = self._connection.sql(self.view.joined_sql(self.view.names()))
         found = dict(zip(relation.columns, map(str, relation.types), strict=True))
         return {name: found[name] for name in self.view.names()}
 
@@ -231,6 +234,8 @@ class Lookout:
         try:
             yield
         except duckdb.Error as error:
+            for path in self.view.files():
+                footer_of(path)  # a damaged file has its own words
             asked = {
                 "--where": " AND ".join(query.where),
                 "--sort": query.sort,

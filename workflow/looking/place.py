@@ -17,6 +17,7 @@ from stages.contract.run_graph import run_folder_of, run_graph
 from stages.runtime.errors import UserError
 from stages.settings import layout
 
+ORDER_IN_A_ROUND = ("prompts", SAMPLES.name, "scores", "pool", POLICY, "metrics")
 ROUND = re.compile(r"^r(\d+)$")
 
 
@@ -61,12 +62,22 @@ def find_place(path: Path) -> Place:
 
 def table_kind(path: Path) -> TableKind | None:
     """The kind that a parquet file's footer names, as far as this Rondo knows it."""
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (pa.ArrowException, OSError):
-        return TableReader(path).kind  # complains
-    name = metadata.get(KIND, b"").decode(errors="replace")
+    name = (footer_of(path).metadata or {}).get(KIND, b"").decode(errors="replace")
     return TableReader(path).kind if name in KINDS else None
+
+
+def footer_of(path: Path) -> pa.Schema:
+    """The schema of a parquet file; one that is damaged or gone is a ``UserError``."""
+    if not path.is_file():
+        raise UserError("table not found", path, "run the step that makes it")
+    try:
+        return pq.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(
+            f"not a readable parquet file, cut short or damaged ({error.__class__.__name__})",
+            path,
+            "remove it and run again",
+        ) from None
 
 
 def tables(graph: Graph, name: str, kind: TableKind) -> tuple[Path, ...]:
@@ -105,7 +116,15 @@ def _graph(path: Path) -> Graph | None:
 def _below(graph: Graph, folder: Path) -> tuple[str, ...]:
     place = Path(os.path.relpath(folder.resolve(), graph.root.resolve())).as_posix()
     prefix = "" if place == "." else f"{place}/"
-    return tuple(name for name in graph.order() if name.startswith(prefix))
+    names = [name for name in graph.order() if name.startswith(prefix)]
+    phases = list(dict.fromkeys(graph.artifacts[name].lineage.phase for name in names))
+    ranks = {kind: rank for rank, kind in enumerate(ORDER_IN_A_ROUND)}
+
+    def place_in_run(name: str) -> tuple[int, int, int]:
+        lineage, kind = graph.artifacts[name].lineage, graph.artifacts[name].kind
+        return phases.index(lineage.phase), lineage.round or 0, ranks.get(kind, 0)
+
+    return tuple(sorted(names, key=place_in_run))
 
 
 def _of_artifact(path: Path, graph: Graph, artifact: Artifact) -> Place:

@@ -94,6 +94,7 @@ def _cell(value: Any, name: str, view: View, page: Page) -> Text:
         low, high = ends([row[name] for row in page.rows])
         return score_text(float(value), view.scores[name], low, high)
     style = MUTED if name.endswith("_id") else ""
+    value = value.strip() if isinstance(value, str) else value
     shown = value_text(value, WIDEST_CELL) if not isinstance(value, float) else number(value)
     return Text(shown, style)
 

@@ -69,7 +69,9 @@ def number(value: float) -> str:
         return f"{int(value):,}"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.3f}" if 0.001 <= abs(value) < 10 else f"{value:.4g}"
+    if abs(value) < 0.001:
+        return f"{value:.1e}"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
 
 
 def value_text(value: Any, limit: int = 200) -> str:

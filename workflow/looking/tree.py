@@ -18,6 +18,7 @@ from stages.artifacts.trace import POLICY, Graph, Use
 from workflow.looking.terminal import BAD, MUTED, NAME, STRONG, plain, value_text
 from workflow.looking.words import extent, making, rounds_in_words, short_digest, title
 
+MOST_TO_THIN_OUT = 8
 SEVERAL = 3
 """More inputs under one role than this are told in one line."""
 LONGEST_TEXT = 240
@@ -63,7 +64,7 @@ def _rows(
     seen[(origin.file, origin.key)] = None
     for role, behind in origin.rows:
         if (behind.file, behind.key) in seen:
-            at.add(Text.assemble((f"{role} ", MUTED), (plain(behind.key), NAME), (" ↑", MUTED)))
+            at.add(Text.assemble(("→ ", MUTED), (f"{role} {plain(behind.key)}", NAME)))
             continue
         branch = at.add(_row(drawing, behind, role))
         _rows(drawing, behind, branch, below, seen)
@@ -84,7 +85,7 @@ def _grow(drawing: Drawing, root: Tree, start: Sequence[tuple[str, Tree]]) -> No
             tree.add(Text("…", MUTED))
             continue
         below: list[tuple[str, Tree]] = []
-        for group in _groups(drawing.graph, uses):
+        for group in _groups(_telling(drawing.graph, uses)):
             if len(group) > SEVERAL:
                 tree.add(_several(drawing.graph, group))
             else:
@@ -98,13 +99,26 @@ def _use(drawing: Drawing, use: Use, at: Tree, below: list[tuple[str, Tree]]) ->
     if use.source not in drawing.graph.artifacts:
         at.add(Text.assemble((plain(use.source), NAME), (" is gone", BAD)))
     elif use.source in drawing.drawn:
-        at.add(Text.assemble((title(drawing.graph, use.source), NAME), _as(drawing, use), " ↑"))
+        name = (title(drawing.graph, use.source), NAME)
+        at.add(Text.assemble(("→ ", MUTED), name, _as(drawing, use)))
     else:
         drawing.drawn.add(use.source)
         below.append((use.source, at.add(_artifact(drawing, use.source, use))))
 
 
-def _groups(graph: Graph, uses: Sequence[Use]) -> list[list[Use]]:
+def _telling(graph: Graph, uses: Sequence[Use]) -> list[Use]:
+    """The inputs without those that another input was made from anyway: a pool tells its samples.
+
+    Models stay, whose roles say something, and so does what no longer fits.
+    """
+    if len(uses) > MOST_TO_THIN_OUT:
+        return list(uses)
+    others = [use for use in uses if use.role not in (POLICY, "reference", "base")]
+    behind = {name for use in others for name in graph.upstream(use.source) if name != use.source}
+    return [use for use in uses if use not in others or use.source not in behind or not use.fits]
+
+
+def _groups(uses: Sequence[Use]) -> list[list[Use]]:
     groups: dict[str, list[Use]] = {}
     for use in uses:
         groups.setdefault(use.role, []).append(use)
@@ -152,7 +166,7 @@ def _lessons_in_words(graph: Graph, name: str) -> str:
 
 def _row(drawing: Drawing, origin: Origin, role: str) -> Text:
     kind = origin.kind.name.rstrip("s")
-    head = Text(f"{role} " if role not in ("", kind) else "", MUTED)
+    head = Text.assemble((f"{role} " if role not in ("", kind) else "", MUTED))
     head.append(f"{kind} {plain(origin.key)}  ", STRONG)
     head.append(plain(origin.file), NAME)
     artifact = drawing.graph.artifacts[origin.artifact]
