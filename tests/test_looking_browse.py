@@ -334,7 +334,7 @@ def test_text_is_whole(run: TracedRun, joined: pd.DataFrame) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--where", "toxicty > 1"), "no column 'toxicty' (--where: toxicty > 1): did you mean toxicity?"),
+        (("--where", "toxicty > 1"), "no column 'toxicty' (--where: toxicty > 1): did you mean"),
         (("--where", "1 = 1; DROP TABLE x"), "Parser Error"),
         (("--where", "1 = 1) UNION SELECT 1 --"), "Parser Error"),
         (("--where", ""), "--where"),
@@ -411,7 +411,7 @@ def test_a_damaged_table_is_named(run: TracedRun, tmp_path: Path, break_it: Any,
     copy = Path(shutil.copytree(run.root, tmp_path / "run"))
     break_it(copy / R2 / "scores" / "part-1-of-2.parquet")
     for words in ((), ("--where", "toxicity > 0"), ("--format", "csv", "--limit", 0)):
-        code, out, err = rondo("browse", copy / R2, *words)
+        code, _, err = rondo("browse", copy / R2, *words)
         assert code == 2
         assert told in err
         assert "scores/part-1-of-2.parquet" in err

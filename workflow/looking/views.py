@@ -291,4 +291,4 @@ def _table_files(graph: Graph, names: Iterable[str], kind: str) -> tuple[Path, .
     for name in dict.fromkeys(names):
         if name in graph.artifacts:
             files |= dict.fromkeys(tables(graph, name, KINDS[kind]))
-    return tuple(path for path in files if path.is_file())
+    return tuple(files)
