@@ -61,7 +61,8 @@ ROWS = [Scorable(str(i), "", text) for i, text in enumerate(["you", "are kind", 
 
 
 def settings_of_the_docs() -> dict[str, Any]:
-    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    text = page.split("\n## Local toxicity classifiers\n")[1].split("\n## ")[0]
     blocks = [
         yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```$", text, re.M | re.S)
     ]

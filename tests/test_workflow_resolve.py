@@ -201,7 +201,7 @@ def test_the_same_run_goes_on(tmp_path: Path) -> None:
         ({"set": "policy.init=gpt2"}, ["policy.init was 'embedded', is 'gpt2'"]),
         (
             {"set": "data.prompts.train=8 data.prompts.test=9"},
-            ["data.prompts.test was 256, is 9", "data.prompts.train was 1024, is 8"],
+            ["data.prompts.test was 512, is 9", "data.prompts.train was 1024, is 8"],
         ),
         ({"set": {"policy": {"lora": {"rank": 4}}}}, ["policy.lora was None, is {'rank': 4"]),
     ],
