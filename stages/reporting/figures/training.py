@@ -11,12 +11,18 @@ from stages.reporting.run_data import Phase
 MOST_POINTS = 240
 """Points of one round's line; more are averaged over neighbours."""
 EXPLAINED = {
-    "loss": "What the update makes small: nll + kl · KL − entropy · H.",
+    "loss": "What the update makes small: surprise, KL and entropy, or PPO’s clipped objective.",
     "nll": "Surprise at the answers that are learnt, in nats per token.",
     "kl": "Distance from the reference on the answers that are learnt, in nats per token.",
     "entropy": "Spread of the next-token distribution, in nats. Near 0: the policy has collapsed.",
     "grad_norm": "Length of the gradient before clipping. Spikes: the step size is too large.",
     "rate": "Learning rate.",
+    "sampler_kl": "PPO: how far the policy has moved from its sampler, in nats per token.",
+    "clipped": "PPO: share of tokens whose ratio is held. Above a third: the steps are too large.",
+    "value": "PPO: half the squared error of the value.",
+    "answers.reward": "PPO: mean reward of the answers that are learnt from, before the penalty.",
+    "answers.kl": "PPO: log policy − log reference, in nats per answer.",
+    "answers.explained_variance": "PPO: what the value knows of the returns. 1: all, 0: nothing.",
 }
 
 
