@@ -151,8 +151,7 @@ def test_json_loses_nothing_and_csv_shows_what_it_hides(run: TracedRun) -> None:
 def test_complaints_are_harmless(words: tuple[str, ...]) -> None:
     code, out, err = rondo(*words)
     assert (code, out) == (2, "")
-    assert "␛[31m" in err
-    assert "⟨U+202E⟩" in err
+    assert "[31m" in err
     assert not [c for c in err if c != "\n" and is_hidden(c)]
 
 

@@ -110,10 +110,7 @@ def test_every_kind_of_row_is_found_by_its_key(
     graph: Graph, artifact: str, key: str, kind: str
 ) -> None:
     found = origins(graph, artifact, key)
-    assert [(origin.kind.name, origin.key) for origin in found][-1:] in (
-        [(kind, key)],
-        [(kind, f"{key}")],
-    ) or kind == "draws"
+    assert [(origin.kind.name, origin.key) for origin in found] == [(kind, key)]
 
 
 def test_a_row_that_is_not_there_is_a_mistake_that_names_the_keys(graph: Graph) -> None:
@@ -178,7 +175,7 @@ def test_a_row_is_told_back_to_prompt_policy_settings_code_and_seeds(run: Traced
         f"value {score['value']:.3f}",
         sample["response"].strip()[:30],
         f"seed {sample['seed']}"[:20],
-        "tag “ kind”",
+        "tag “Lowest Toxicity”",
         f"“{prompt['text']}”",
         "policy of align round 1",
         "base policy",
@@ -229,7 +226,7 @@ def test_a_whole_run_is_a_table(run: TracedRun) -> None:
 def test_settings_are_told_when_asked_for(run: TracedRun) -> None:
     text = shown("lineage", run.root / R1 / "policy.json", "--settings")
     assert "optimizer:" in text
-    assert "    kl: 0.01" in text
+    assert "    batch_size: 4" in text
 
 
 def test_json_holds_the_whole_graph_behind_an_artifact(run: TracedRun, graph: Graph) -> None:
@@ -256,7 +253,7 @@ def test_a_change_by_hand_ends_with_1_and_names_the_file(copy: Path) -> None:
     weights.write_bytes(weights.read_bytes() + b"\0")
     code, out, err = rondo("lineage", copy / R2 / "policy.json")
     assert (code, err) == (1, "")
-    assert "✗ 13 artifacts" in out
+    assert "✗ 12 artifacts" in out
     assert f"{R1}/samples/part-0-of-2.parquet  its content was changed by hand" in out
     assert f"{R1}/policy/model.safetensors  was changed by hand: other bytes" in out
     code, out, _ = rondo("lineage", copy)

@@ -7,10 +7,11 @@ Only what needs a model is made up: answers, scores, weights (a few bytes) and m
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from recipes import recipe
@@ -71,17 +72,22 @@ class TracedRun:
     """What is added to the scores of a prompt, to move some prompts more than others."""
 
     def make(self) -> TracedRun:
-        self.begin()
-        for number in range(1, self.rounds + 1):
-            self.round(number)
-        tidy(self.recipe_file, self.root / layout.TIDY)
+        """The whole run. The disk is not waited for, and the recipe is read once."""
+        with ExitStack() as quick:
+            for place in ("stages.runtime.atomic", "stages.artifacts.store"):
+                quick.enter_context(mock.patch(f"{place}.sync"))
+            self.begin(quick)
+            for number in range(1, self.rounds + 1):
+                self.round(number)
+            tidy(self.recipe_file, self.root / layout.TIDY)
         return self
 
-    def begin(self) -> TracedRun:
+    def begin(self, quick: ExitStack) -> None:
         changes: dict[str, Any] = {
             "phases": {
                 "align": {
                     "rounds": self.rounds,
+                    "tag": {"vocabulary": "toxicity", "quantiles": 3},
                     "update": {"steps": self.steps, "batch_size": self.batch},
                 }
             },
@@ -93,6 +99,8 @@ class TracedRun:
         self.root.mkdir(parents=True)
         self.recipe_file = self.root / layout.RECIPE
         self.recipe_file.write_text(dump_yaml(resolved.model_dump(mode="json")), encoding="utf-8")
+        for place in ("stages.contract.job", "workflow.advance", "workflow.tidy"):
+            quick.enter_context(mock.patch(f"{place}.load_recipe", return_value=resolved))
         self.random = np.random.default_rng(self.seed)
         self.count = 0
         for table in ("train", resolved.evaluate.split):
@@ -101,7 +109,6 @@ class TracedRun:
         self._base()
         self._scorer()
         self.evaluate(0)
-        return self
 
     def round(self, number: int) -> None:
         policy = self.in_round(number, "policy_in")
@@ -290,7 +297,7 @@ class TracedRun:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        return (" kind", " plain", " cruel")
+        return ("Lowest Toxicity", "Moderate Toxicity", "Maximum Toxicity")
 
     def _job(
         self, stage: str, out: Path, inputs: dict[str, Any], number: int

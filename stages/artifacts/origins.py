@@ -98,10 +98,10 @@ def origins(graph: Graph, name: str, wanted: str, file: str | None = None) -> li
     found = [
         Origin(name, place, kind, row)
         for place, kind in tables
-        for row in _rows(graph, place, _column(kind), wanted.split("/")[0])
+        for row in _rows(graph, place, _column(kind), wanted)
     ]
     if "/" in wanted:
-        found = [origin for origin in found if wanted in (origin.key, _value(origin))]
+        found += _by_whole_key(graph, name, tables, wanted)
     if not found:
         kinds = {kind.name: _column(kind) for _, kind in tables}
         looked = "; ".join(f"{kind}: {column}" for kind, column in kinds.items()) or "no table"
@@ -228,10 +228,19 @@ def _rows(graph: Graph, file: str, column: str, value: str) -> list[dict[str, An
     return TableReader(graph.root / file).where(column, pa.array([value])).to_pylist()
 
 
+def _by_whole_key(
+    graph: Graph, name: str, tables: list[tuple[str, TableKind]], wanted: str
+) -> list[Origin]:
+    first = wanted.split("/")[0]
+    found = [
+        Origin(name, place, kind, row)
+        for place, kind in tables
+        if len(kind.key) > 1
+        for row in _rows(graph, place, kind.key[0], first)
+    ]
+    return [origin for origin in found if origin.key == wanted]
+
+
 def _column(kind: TableKind) -> str:
     """The column whose value names a row."""
     return "example_id" if kind == DRAWS else kind.key[0]
-
-
-def _value(origin: Origin) -> str:
-    return str(origin.row[_column(origin.kind)])

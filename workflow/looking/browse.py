@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,7 +17,7 @@ from workflow.looking.follow import find_prompt, follow, print_followed
 from workflow.looking.formats import Format, block, write_csv, write_json, write_text
 from workflow.looking.header import print_footer, print_header, print_schema
 from workflow.looking.overview import print_overview
-from workflow.looking.page import MOST_AT_ONCE, Lookout, Query
+from workflow.looking.page import MOST_AT_ONCE, Lookout, Page, Query
 from workflow.looking.place import Place, find_place
 from workflow.looking.table import page_table, simple_table
 from workflow.looking.terminal import MUTED, bar, number, plain, score_text, value_text
@@ -97,13 +98,13 @@ def _browse_table(
     elif page is not None:
         page(place, view, lookout, wish, console)
     else:
-        print_header(place, lookout.total(), console)
-        print_page(view, lookout, wish, console)
+        found = lookout.page(wish.query)
+        print_header(place, found.total, console)
+        print_page(found, view, wish, console)
 
 
-def print_page(view: View, lookout: Lookout, wish: Wish, console: Console) -> None:
+def print_page(found: Page, view: View, wish: Wish, console: Console) -> None:
     """One page of rows with what stands below it."""
-    found = lookout.page(wish.query)
     table, left_out = page_table(found, view, console.width, wish.lines)
     if found.rows:
         console.print(table)
@@ -125,6 +126,8 @@ def _write(
     form: Format,
     out: IO[str],
 ) -> None:
+    first = next(batches, [])  # a mistake shows itself before anything is written
+    batches = chain([first], batches)
     if form == "json":
         write_json(batches, out)
     elif form == "csv":

@@ -57,8 +57,9 @@ class Pager:
 
     def run(self) -> None:
         """Until q or the end of the input."""
-        print_header(self.place, self.lookout.total(), self.console)
-        self._show()
+        found = self.lookout.page(self.wish.query)
+        print_header(self.place, found.total, self.console)
+        print_page(found, self.view, self.wish, self.console)
         with contextlib.suppress(EOFError, KeyboardInterrupt):
             while (typed := self.ask("Enter next · b back · /filter · ? keys · q quit > ")) != "q":
                 try:
@@ -111,7 +112,7 @@ class Pager:
         self._ask_for(offset=offset)
 
     def _show(self) -> None:
-        print_page(self.view, self.lookout, self.wish, self.console)
+        print_page(self.lookout.page(self.wish.query), self.view, self.wish, self.console)
 
     def _row(self, number: int) -> dict[str, object]:
         """A row of the page, counted from 1, with all columns."""

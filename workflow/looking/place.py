@@ -89,9 +89,7 @@ def tables(graph: Graph, name: str, kind: TableKind) -> tuple[Path, ...]:
     return tuple(
         graph.root / file
         for file in graph.files(name)
-        if file.endswith(".parquet")
-        and (graph.root / file).is_file()
-        and table_kind(graph.root / file) == kind
+        if file.endswith(".parquet") and table_kind(graph.root / file) == kind
     )
 
 
