@@ -10,6 +10,7 @@ from typing import NoReturn
 from stages.runtime import events, signals
 from stages.runtime.atomic import explain_os_error
 from stages.runtime.errors import EXIT_FAILURE, EXIT_PREEMPTED, EXIT_USER, Preempted, UserError
+from stages.runtime.inert import visible_traceback
 
 INVOCATION = "RONDO_INVOCATION"
 """Environment variable that names the Snakemake run to which a process belongs."""
@@ -41,11 +42,9 @@ def run_stage(name: str, body: Callable[[], None]) -> NoReturn:
         _end(f"error: {error.line()}", EXIT_USER)
     except Preempted as error:
         _end(f"preempted: {error}", EXIT_PREEMPTED)
-    except OSError as error:
-        line = explain_os_error(error)
-        if line is None:
-            raise
-        _end(f"error: {line}", EXIT_FAILURE)
+    except Exception as error:
+        line = explain_os_error(error) if isinstance(error, OSError) else None
+        _end(f"error: {line}" if line else visible_traceback(error), EXIT_FAILURE)
     sys.exit(0)
 
 
