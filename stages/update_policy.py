@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from stages.artifacts.schemas import TRAINING_LOG
+from stages.artifacts.schemas import DRAWS, TRAINING_LOG
 from stages.artifacts.store import write_table
+from stages.artifacts.trace import ORIGIN
 from stages.contract.job import Job, stage_job
 from stages.contract.options import Out, Phase, PolicyFile, RecipeFile, Round, main
 from stages.contract.policies import KIND, inside_run, read_policy
-from stages.runtime.hashing import folder_digest
 
 
 def update_policy(
@@ -41,7 +41,8 @@ def update_policy(
             return
         before = read_policy(policy)
         if before.stopped:
-            job.finish(KIND, before.digest, [], facts=before.facts, stopped=before.stopped)
+            own = {name: fact for name, fact in before.facts.items() if name != ORIGIN}
+            job.finish(KIND, before.digest, [], facts=own, stopped=before.stopped)
             return
         _update(job, inputs)
 
@@ -59,10 +60,13 @@ def _update(job: Job, inputs: dict[str, Any]) -> None:
         save_carried(job.out.parent / "optimizer", update.trainer)
     log = job.out.parent / "training_log.parquet"
     write_table(log, TRAINING_LOG, log_rows(history), job.lineage())
-    job.finish(
+    draws = job.out.parent / "draws.parquet"
+    write_table(draws, DRAWS, update.draws(), job.lineage())
+    job.finish_model(
         KIND,
-        folder_digest(folder),
+        folder,
         [log],
+        beside=[draws],
         counters={"tokens": token_count(history)},
         facts=inside_run(folder, job.run_folder) | update.facts,
         model=read_policy(inputs["policy"]).digest,

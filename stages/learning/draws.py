@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import pyarrow as pa
+
 from stages.runtime.errors import UserError
 
 Order = Callable[[int], Sequence[str]]
@@ -41,3 +43,17 @@ class Draws:
         if not ids:
             raise UserError("nothing to learn from: the pool is empty", f"pass {self._pass}")
         return ids
+
+
+def draw_rows(draws: Draws, steps: int) -> pa.Table:
+    """Step, place in the batch and example id of all draws of ``steps`` steps, from step 0."""
+    again = Draws(draws.order, draws.batch_size)
+    ids = [name for step in range(steps) for name in again.batch(step)]
+    places = pa.array(range(draws.batch_size), pa.int32())
+    return pa.table(
+        {
+            "step": pa.array([step for step in range(steps) for _ in range(draws.batch_size)]),
+            "place": pa.chunked_array([places] * steps, pa.int32()),
+            "example_id": pa.array(ids, pa.string()),
+        }
+    )

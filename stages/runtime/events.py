@@ -61,8 +61,8 @@ def _inert_value(value: object) -> object:
     return value
 
 
-def _traceback(info: structlog.typing.ExcInfo) -> str:
-    return visible_traceback(info[1])
+def _traceback(exc_info: structlog.typing.ExcInfo) -> str:
+    return visible_traceback(exc_info[1])
 
 
 def event(name: str, **values: object) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 
 from stages.contract.job import Job
@@ -19,7 +20,7 @@ from stages.learning.batches import Layout
 from stages.learning.checkpoints import Checkpoints
 from stages.learning.conditional import ConditionalUpdater
 from stages.learning.controllers import Controller
-from stages.learning.draws import Draws
+from stages.learning.draws import Draws, draw_rows
 from stages.learning.examples import Example
 from stages.learning.losses import ConditionalWeights
 from stages.learning.reference import Reference
@@ -58,6 +59,10 @@ class Update:
     settings: ConditionalUpdate | SftUpdate
     save: Callable[[Path], None]
     facts: dict[str, Any] = field(default_factory=dict)
+
+    def draws(self) -> pa.Table:
+        """What each step learned from, as rows of the draws table."""
+        return draw_rows(self.trainer.draws, self.settings.steps)
 
 
 @dataclass(frozen=True)
