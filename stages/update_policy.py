@@ -13,6 +13,7 @@ from stages.artifacts.trace import ORIGIN
 from stages.contract.job import Job, stage_job
 from stages.contract.options import Out, Phase, PolicyFile, RecipeFile, Round, main
 from stages.contract.policies import KIND, inside_run, read_policy
+from stages.contract.tracking import job_trackers
 
 
 def update_policy(
@@ -53,7 +54,8 @@ def _update(job: Job, inputs: dict[str, Any]) -> None:
     from stages.updating.prepare import prepare_update
 
     update = prepare_update(job, inputs)
-    history = update.trainer.run()
+    with job_trackers(job, ((job.round or 1) - 1) * update.settings.steps) as trackers:
+        history = update.trainer.run(trackers)
     folder = job.out.parent / "policy"
     update.save(folder)
     if update.settings.carry_optimizer or job.recipe.keep.optimizer != "none":

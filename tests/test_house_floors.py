@@ -26,7 +26,7 @@ FLOORS = {
     3: {"sampling", "updating", "online", "evaluation", "reporting"},
     2: {"tasks", "generation", "rewards", "feedback", "learning", "metrics"},
     1: {"models"},
-    0: {"runtime", "artifacts", "settings", "text", "world", "contract"},
+    0: {"runtime", "artifacts", "settings", "text", "world", "tracking", "contract"},
 }
 SIDEWAYS = {
     ("artifacts", "runtime"),
@@ -36,6 +36,9 @@ SIDEWAYS = {
     ("contract", "runtime"),
     ("contract", "artifacts"),
     ("contract", "settings"),
+    ("contract", "tracking"),
+    ("tracking", "runtime"),
+    ("tracking", "settings"),
     ("evaluation", "sampling"),
 }
 JUDGES_MAY_GENERATE = "rewards/judge"

@@ -43,6 +43,7 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"set": "keep.policies=last keep.optimizer=all"}, set()),
     ({"set": "'stop_when={perplexity.base: \"> 2x\"}'"}, set()),
     ({"set": "description=other"}, set()),
+    ({"set": "log.tensorboard=true log.wandb.project=town"}, set()),
     # one stage each
     ({"set": "data.prompts.train=64"}, {"train"}),
     ({"set": "data.prompts.test=64"}, {"test"}),
@@ -114,6 +115,8 @@ def test_no_setting_is_forgotten() -> None:
         ("keep", "policies"),
         ("keep", "best_by"),
         ("keep", "optimizer"),
+        ("log", "tensorboard"),
+        ("log", "wandb"),
     }
     resolved = recipe()
     before = hashes(resolved)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from stages.runtime.errors import UserError
 from stages.settings.recipe import Recipe
+from stages.tracking.available import check_trackers
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -13,6 +14,7 @@ def check_recipe(recipe: Recipe) -> None:
     _check_data(recipe)
     _check_models(recipe)
     _check_tags(recipe)
+    check_trackers(recipe.log)
 
 
 def _check_data(recipe: Recipe) -> None:

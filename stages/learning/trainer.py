@@ -26,6 +26,7 @@ from stages.learning.updater import LossSums, StepSums, Updater
 from stages.runtime.errors import Preempted, UserError
 from stages.runtime.hashing import seed_from
 from stages.runtime.progress import Progress
+from stages.tracking.trackers import Trackers
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class StepRecord:
     count: int
     sequences: int
     means: dict[str, float]
+
+    def quantities(self) -> dict[str, float]:
+        """What is watched: loss, rate, grad_norm, and the updater's means."""
+        own = {"loss": self.loss, "rate": self.rate, "grad_norm": self.grad_norm}
+        return {name: float(value) for name, value in (own | self.means).items()}
 
 
 class NotFiniteError(RuntimeError):
@@ -106,12 +112,16 @@ class Trainer:
         self._module = self.accelerator.prepare(_Step(updater, self.accelerator.device))
         self._parameters = list(trainable(updater.model).values())
 
-    def run(self) -> list[StepRecord]:
+    def run(self, trackers: Trackers | None = None) -> list[StepRecord]:
         """Train to the last step, from the newest checkpoint if there is one; give all records.
+
+        The trackers of the main process are told of each step that is kept.
 
         Raises Preempted after saving when asked to stop, NotFiniteError when training diverges.
         """
         self._resume()
+        told = (trackers or Trackers()) if self.accelerator.is_main_process else Trackers()
+        told.begin([(record.step, record.quantities()) for record in self.history])
         saved = self.step
         self.updater.model.train(self.settings.dropout)
         with Progress(f"update {self.updater.name}", self.settings.steps, self.step) as progress:
@@ -121,6 +131,7 @@ class Trainer:
                         self._save()
                     raise Preempted(f"update stopped after step {self.step} and saved")
                 self.history.append(self._one_step())
+                told.log(self.step, self.history[-1].quantities())
                 self.step += 1
                 every = self.settings.checkpoint_every
                 if every and self.step % every == 0 and self.step < self.settings.steps:
