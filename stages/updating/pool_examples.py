@@ -31,6 +31,8 @@ class DrawnPool:
     order: list[str]
     rows: pa.Table
     """The distinct rows drawn: sample_id, prompt_id, quantiles."""
+    by_round: dict[str, dict[str, int]]
+    """For each round of birth: ``draws``, and how many different ``answers`` they are."""
 
 
 def draw_pool(
@@ -40,10 +42,18 @@ def draw_pool(
     columns = ["sample_id", "prompt_id", "round", "quantiles"]
     pool = pa.concat_tables(r.table(columns) for r in table_readers(pool_path, POOL))
     order = _order(pool, samples, settings, seed, number).ravel()
-    used = np.unique(order)
+    used, times = np.unique(order, return_counts=True)
     rows = pool.select(["sample_id", "prompt_id", "quantiles"]).take(pa.array(used))
     ids = pool["sample_id"].take(pa.array(order)).to_pylist()
-    return DrawnPool(ids, rows)
+    born = pool["round"].to_numpy()[used]
+    by_round = {
+        str(birth): {
+            "draws": int(times[born == birth].sum()),
+            "answers": int((born == birth).sum()),
+        }
+        for birth in np.unique(born).tolist()
+    }
+    return DrawnPool(ids, rows, by_round)
 
 
 def _order(

@@ -102,7 +102,7 @@ def prepare_update(job: Job, inputs: Mapping[str, Any]) -> Update:
         model = _adapted(model, lora, folder, place.seed, new_ids)
     elif not lora:
         freeze_blocks(model, settings.unfrozen_layers)
-    trainer = _trainer(job, settings, inputs, model, tokenizer, vocabulary, place, folder)
+    trainer = _trainer(job, settings, inputs, model, tokenizer, vocabulary, place, folder, facts)
 
     def save(target: Path) -> None:
         if lora:
@@ -119,7 +119,7 @@ def _settings(update: dict[str, Any]) -> ConditionalUpdate | SftUpdate:
     return parse(SftUpdate, update, "update")
 
 
-def _agree(model: Any, samples: Path, place: _Workplace) -> dict[str, float]:
+def _agree(model: Any, samples: Path, place: _Workplace) -> dict[str, Any]:
     """The step-0 check, on the round's own samples, before anything of the policy changes."""
     sampled = [
         Sampled(
@@ -135,7 +135,12 @@ def _agree(model: Any, samples: Path, place: _Workplace) -> dict[str, float]:
     ]
     found = check_agreement(model, sampled, place.layout, place.precision, place.device)
     event("agreement", tokens=found.tokens, largest=found.largest, mean_ratio=found.mean_ratio)
-    return {"max_abs": found.largest, "mean_exp": found.mean_ratio, "tokens": found.tokens}
+    return {
+        "max_abs": found.largest,
+        "mean_exp": found.mean_ratio,
+        "tokens": found.tokens,
+        "precision": place.precision,
+    }
 
 
 def _grow(job: Job, model: Any, tokenizer: Any, seed: int) -> tuple[Vocabulary | None, list[int]]:
@@ -169,6 +174,7 @@ def _trainer(
     vocabulary: Vocabulary | None,
     place: _Workplace,
     folder: str,
+    facts: dict[str, Any],
 ) -> Trainer:
     number = job.round or 1
     encoder = QueryEncoder(tokenizer)
@@ -187,6 +193,7 @@ def _trainer(
         )
         updater = _conditional(job, settings, inputs, model, tokenizer, place)
         order = drawn.order
+        facts["drawn"] = drawn.by_round
     else:
         examples, order = demonstration_examples(
             inputs["demonstrations"], encoder, tokenizer, settings, place.seed, number
