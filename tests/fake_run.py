@@ -261,9 +261,21 @@ class FakeRun:
         self._table(layout.in_round(self.phase, number, "policy"), TRAINING_LOG,
                     {"training_log.parquet": rows}, "update_policy", number, kind="policy",
                     counters={"tokens": 81_000},
-                    facts={"agreement": {"max_abs": 2.4e-6, "mean_exp": 1.0000004},
+                    facts={"agreement": {"max_abs": 2.4e-6, "mean_exp": 1.0000004,
+                                         "precision": "fp32"},
+                           "drawn": self._drawn(number),
                            "folder": f"{layout.round_folder(self.phase, number)}/policy",
                            "external": False})  # fmt: skip
+
+    def _drawn(self, number: int) -> dict[str, dict[str, int]]:
+        """Each round drawn twice as often as the one before it, every answer at least once."""
+        if self.phase != "align":
+            return {}
+        answers = 2 * self.prompts
+        return {
+            str(birth): {"draws": answers * 2**birth, "answers": answers}
+            for birth in range(1, number + 1)
+        }
 
     def _evaluated(self, number: int) -> None:
         asked: list[tuple[int | None, int]]

@@ -131,16 +131,25 @@ def test_no_setting_is_forgotten() -> None:
     assert unused == no_stage | {("policy", "base_model")}
 
 
-@pytest.mark.parametrize("stage", sorted({*STAGE_VERSIONS} - {"report", "train_base_model"}))
+@pytest.mark.parametrize("stage", sorted({*STAGE_VERSIONS} - {"train_base_model"}))
 def test_a_raised_version_reruns_that_stage_alone(
     stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = hashes(recipe())
+    before = hashes(recipe()) | {"report": Plan(recipe()).settings_hash("report")}
     monkeypatch.setitem(STAGE_VERSIONS, stage, 99)
-    after = hashes(recipe())
+    after = hashes(recipe()) | {"report": Plan(recipe()).settings_hash("report")}
     changed = {name for name in before if before[name] != after[name]}
     tables = {"train", "validation", "test", "ratings.toxicity"}
     assert changed == (tables if stage == "prepare_prompts" else {stage})
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [("keep.policies=last", True), ("description=other", True), ("log.tensorboard=true", False)],
+)
+def test_the_report_is_made_again_when_what_it_shows_has_changed(change: str, shown: bool) -> None:
+    before, after = Plan(recipe()), Plan(recipe(set=change))
+    assert (before.settings_hash("report") != after.settings_hash("report")) == shown
 
 
 def test_the_settings_of_a_job_are_json() -> None:

@@ -10,8 +10,9 @@ from stages.artifacts.manifest import Manifest, read_manifest, table_files
 from stages.artifacts.schemas import EDGES, METRICS, TRAINING_LOG
 from stages.artifacts.store import TableReader, read_rows
 from stages.reporting.costs import stage_costs
-from stages.reporting.counts import answer_quality, pool_counts
+from stages.reporting.counts import answer_quality, pool_counts, training_answers
 from stages.reporting.run_data import (
+    Drawn,
     Edge,
     Learning,
     Made,
@@ -22,6 +23,7 @@ from stages.reporting.run_data import (
     finite,
 )
 from stages.settings import layout
+from stages.settings.phases import UpdateSettings
 from stages.settings.recipe import Recipe, load_recipe
 
 SAMPLES_FILE, SCORES_FILE, EDGES_FILE = "samples.parquet", "scores.parquet", "edges.parquet"
@@ -63,6 +65,7 @@ def _phase(recipe: Recipe, root: Path, name: str) -> Phase:
     facts = rounds[-1].facts if rounds else {}
     judge = str(facts.get("judge", recipe.evaluate.judge))
     settings = recipe.judges()[recipe.evaluate.judge]
+    update = recipe.phases[name].update
     return Phase(
         name=name,
         rounds=tuple(rounds),
@@ -71,9 +74,22 @@ def _phase(recipe: Recipe, root: Path, name: str) -> Phase:
         attribute=str(facts.get("attribute", settings.attribute)),
         better=settings.better,
         judge=judge,
+        clip_grad=update.optimizer.clip_grad,
+        half_life=_half_life(update),
+        trained_on=_trained_on(recipe, name),
         judge_is_truth=settings.kind == "world",
         scorers=tuple(map(str, facts.get("scorers") or recipe.phases[name].score)),
     )
+
+
+def _half_life(update: UpdateSettings) -> float | None:
+    if update.kind != "conditional" or update.draw.kind != "recency":
+        return None
+    return update.draw.half_life
+
+
+def _trained_on(recipe: Recipe, phase: str) -> dict[str, str]:
+    return {scorer.attribute: name for name, scorer in recipe.scoring(phase).items()}
 
 
 def _round(recipe: Recipe, root: Path, phase: str, number: int, evaluation: Manifest) -> Round:
@@ -106,7 +122,12 @@ def _round(recipe: Recipe, root: Path, phase: str, number: int, evaluation: Mani
         edges=tuple(Edge(**row) for row in read_rows(beside(pool, EDGES_FILE), EDGES)),
         pool_rounds=by_round,
         pool_shares=shares,
-        scores=root / layout.in_round(phase, number, "scores"),
+        sampled=training_answers(
+            root / layout.in_round(phase, number, "samples"),
+            root / layout.in_round(phase, number, "scores"),
+            _trained_on(recipe, phase),
+        ),
+        pool=pool,
     )
 
 
@@ -122,7 +143,13 @@ def _learning(policy: Path) -> Learning:
                 steps.append(row["step"])
                 values.append(row["value"])
     agreement = manifest.facts.get("agreement") or {}
-    return Learning(curves, {k: float(v) for k, v in agreement.items() if v is not None})
+    drawn = manifest.facts.get("drawn") or {}
+    return Learning(
+        curves,
+        {name: float(v) for name, v in agreement.items() if isinstance(v, int | float)},
+        precision=agreement.get("precision"),
+        drawn={int(r): Drawn(**own) for r, own in sorted(drawn.items(), key=lambda i: int(i[0]))},
+    )
 
 
 def _model(root: Path, name: str) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import pyarrow.compute as pc
 from stages.artifacts.manifest import table_readers
 from stages.artifacts.schemas import POOL, SAMPLES, SCORES
 from stages.artifacts.store import TableReader
-from stages.reporting.run_data import Quality
+from stages.reporting.distributions import Source
+from stages.reporting.run_data import Quality, Sampled
 
 QUANTILES = 10
 """Most quantiles that a pool can have."""
@@ -31,6 +33,34 @@ def answer_quality(samples: Path, scores: Path) -> Quality:
         missing.update(_counted(batch.column(0).filter(batch.column(1).is_null())))
     unscored = {name: missing[name] / count for name, count in sorted(rows.items())}
     return Quality(answers, unfinished / answers if answers else 0.0, unscored)
+
+
+def training_answers(samples: Path, scores: Path, scorers: Mapping[str, str]) -> Sampled:
+    """What there is to say of a round's training answers; ``scorers`` by attribute.
+
+    Of texts only a hash of each stays in memory, of scores the values.
+    """
+    answers = empty = unfinished = 0
+    texts: list[np.ndarray] = []
+    for reader in table_readers(samples, SAMPLES):
+        for batch in reader.batches(["response", "finish_reason"]):
+            answers += batch.num_rows
+            empty += pc.sum(pc.equal(pc.utf8_trim_whitespace(batch.column(0)), "")).as_py() or 0
+            unfinished += pc.sum(pc.not_equal(batch.column(1), "stop")).as_py() or 0
+            texts.append(np.fromiter(map(hash, batch.column(0).to_pylist()), dtype=np.int64))
+    distinct = np.unique(np.concatenate(texts)).size if texts else 0
+    ties = {
+        attribute: _largest_tie(Source.of_manifest(scores, scorer, attribute))
+        for attribute, scorer in scorers.items()
+    }
+    return Sampled(samples, scores, answers, distinct, empty, unfinished, ties)
+
+
+def _largest_tie(source: Source) -> float:
+    values = np.concatenate([*source.values(), np.zeros(0)])
+    if not values.size:
+        return 0.0
+    return float(np.unique(values, return_counts=True)[1].max()) / values.size
 
 
 def _counted(column: pa.Array) -> dict[str, int]:

@@ -124,6 +124,11 @@ def _evaluate(recipe: Recipe, whole: dict[str, Any], phase: str, _: Any) -> dict
     }
 
 
+def _report(recipe: Recipe, whole: dict[str, Any], *_: Any) -> dict[str, Any]:
+    """The report shows the whole recipe, but for the trackers, which change nothing."""
+    return {"recipe": {key: value for key, value in whole.items() if key != "log"}}
+
+
 def _wording(tag: dict[str, Any] | None) -> dict[str, Any] | None:
     """What of a tag's settings decides its words and tokens."""
     return tag and {key: tag[key] for key in ("kind", "quantiles", "vocabulary", "separator")}
@@ -144,4 +149,5 @@ _SUBSETS: dict[str, Any] = {
     "tag": _tag,
     "update_policy": _update,
     "evaluate": _evaluate,
+    "report": _report,
 }

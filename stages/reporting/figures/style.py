@@ -10,6 +10,9 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.ticker import MaxNLocator
 
 INK, MUTED, RULE, PALE = "#1d2733", "#64707d", "#e2e6ea", "#f1f3f5"
+CARD = "#ffffff"
+WHITE_ON_COLOR, INK_ON_COLOR = "#fffffe", "#1d2734"
+"""Words on a coloured ground. They differ from white and ink so that a dark page can tell."""
 JUDGE, SCORER = "#14507d", "#c8611a"
 GOOD, BAD = "#14746f", "#b3362b"
 _TAGS = LinearSegmentedColormap.from_list(
