@@ -19,6 +19,7 @@ from stages.reporting.learning_ends import end_of, ends_of, spread_of, start_of
 from stages.reporting.pool_tables import composition, edge_tables
 from stages.reporting.run_data import Drawn, Learning, Phase, Round, RunData, Sampled
 from stages.reporting.words import number
+from stages.runtime.atomic import read_json, write_json
 
 JUDGED = Judged("toxicity", "toxicity", "low", 0)
 ROUND = "phases/align/r2"
@@ -129,6 +130,22 @@ def test_edges_by_round_are_those_of_the_tables(run: RunData) -> None:
     emptied = replace(phase.rounds[2], edges=(hollow, *phase.rounds[2].edges[1:]))
     table = edge_tables(replace(phase, rounds=(*phase.rounds[:2], emptied)))["toxicity"]
     assert table.rows[1][1] == "empty"
+
+
+def test_draws_by_the_round_that_sampled_them(run: RunData) -> None:
+    first, last = (item.learning for item in run.phases[0].rounds[1:])
+    assert first is not None and first.drawn == {1: Drawn(160, 80)}
+    assert last is not None and last.drawn == {1: Drawn(160, 80), 2: Drawn(320, 80)}
+
+
+def test_a_run_of_an_older_rondo_has_no_draws(tmp_path: Path) -> None:
+    recipe = FakeRun(tmp_path, rounds=1, prompts=4, answers=1).write()
+    manifest = tmp_path / "phases/align/r1/policy.json"
+    old = {k: v for k, v in read_json(manifest).items() if k not in ("checksums", "seal")}
+    write_json(manifest, old)
+    (tmp_path / "phases/align/r1/draws.parquet").unlink()
+    learning = collect(recipe).phases[0].last.learning
+    assert learning is not None and learning.drawn == {}
 
 
 def ends_by_hand(folder: Path) -> list[dict]:

@@ -11,9 +11,11 @@ from stages.reporting.checks.effect import judge_and_scorer, no_effect, stopped,
 from stages.reporting.checks.language import cut_off, drift, empty, repetition, unscored
 from stages.reporting.checks.learning import agreement, clipping, entropy_collapse, kl_runaway
 from stages.reporting.checks.pool import few_texts, learnt_often, lost, quantile_edges, ties
+from stages.reporting.lineage_map import changed_inputs
 from stages.reporting.run_data import Phase, RunData
 from stages.reporting.words import number
 
+STALE_NAMED = 3
 RANKING_LEAST = 0.5
 """Spearman correlation below which a scorer is hardly one."""
 CHECKS: tuple[Callable[[Phase], Iterator[str]], ...] = (
@@ -47,7 +49,24 @@ def cautions(run: RunData) -> list[str]:
         for check in (CHECKS if phase.rounds else (stopped,))
         for sentence in check(phase)
     ]
-    return found + list(_weak_models(run))
+    return [*found, *_weak_models(run), *_stale(run)]
+
+
+def _stale(run: RunData) -> Iterator[str]:
+    """What stands was made from something that has been changed or made again since."""
+    found = changed_inputs(run.graph)
+    for target, source in found[:STALE_NAMED]:
+        yield (
+            f"{_place(target)} was made from another {_place(source)} than the one that stands: "
+            "it was changed or made again since."
+        )
+    more = len(found) - STALE_NAMED
+    if more > 0:
+        yield f"{more:,} more artifacts were made from others than those that stand."
+
+
+def _place(name: str) -> str:
+    return name.removesuffix(".json")
 
 
 def _weak_models(run: RunData) -> Iterator[str]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stages.artifacts.manifest import Manifest, read_manifest, table_files
 from stages.artifacts.schemas import EDGES, METRICS, TRAINING_LOG
 from stages.artifacts.store import TableReader, read_rows
+from stages.contract.run_graph import run_graph
 from stages.reporting.costs import stage_costs
-from stages.reporting.counts import answer_quality, pool_counts, training_answers
+from stages.reporting.counts import answer_quality, draw_counts, pool_counts, training_answers
 from stages.reporting.run_data import (
-    Drawn,
     Edge,
     Learning,
     Made,
@@ -27,7 +28,7 @@ from stages.settings.phases import UpdateSettings
 from stages.settings.recipe import Recipe, load_recipe
 
 SAMPLES_FILE, SCORES_FILE, EDGES_FILE = "samples.parquet", "scores.parquet", "edges.parquet"
-LOG_FILE = "training_log.parquet"
+LOG_FILE, DRAWS_FILE = "training_log.parquet", "draws.parquet"
 
 
 def collect(recipe_path: Path) -> RunData:
@@ -45,6 +46,7 @@ def collect(recipe_path: Path) -> RunData:
         models={name: _model(root, name) for name in recipe.trained_scorers()},
         stages=stage_costs(recipe, root, made),
         made=made,
+        graph=run_graph(root),
     )
 
 
@@ -111,11 +113,14 @@ def _round(recipe: Recipe, root: Path, phase: str, number: int, evaluation: Mani
     }
     if number == 0:
         return Round(**common)
-    learning = _learning(root / layout.in_round(phase, number, "policy"))
+    policy = root / layout.in_round(phase, number, "policy")
+    learning = _learning(policy)
     if recipe.phases[phase].tag is None:
         return Round(**common, learning=learning)
     pool = root / layout.in_round(phase, number, "pool")
     by_round, shares = pool_counts(pool)
+    if DRAWS_FILE in read_manifest(policy).checksums:  # an older Rondo wrote none
+        learning = replace(learning, drawn=draw_counts(beside(policy, DRAWS_FILE), pool))
     return Round(
         **common,
         learning=learning,
@@ -143,12 +148,10 @@ def _learning(policy: Path) -> Learning:
                 steps.append(row["step"])
                 values.append(row["value"])
     agreement = manifest.facts.get("agreement") or {}
-    drawn = manifest.facts.get("drawn") or {}
     return Learning(
         curves,
         {name: float(v) for name, v in agreement.items() if isinstance(v, int | float)},
         precision=agreement.get("precision"),
-        drawn={int(r): Drawn(**own) for r, own in sorted(drawn.items(), key=lambda i: int(i[0]))},
     )
 
 

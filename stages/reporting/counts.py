@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.artifacts.manifest import table_readers
-from stages.artifacts.schemas import POOL, SAMPLES, SCORES
+from stages.artifacts.schemas import DRAWS, POOL, SAMPLES, SCORES
 from stages.artifacts.store import TableReader
 from stages.reporting.distributions import Source
-from stages.reporting.run_data import Quality, Sampled
+from stages.reporting.run_data import Drawn, Quality, Sampled
 
 QUANTILES = 10
 """Most quantiles that a pool can have."""
@@ -87,6 +87,26 @@ def pool_counts(pool: Path) -> tuple[dict[int, int], dict[int, tuple[int, ...]]]
         for born in sorted(rows)
     }
     return dict(sorted(rows.items())), shares
+
+
+def draw_counts(draws: Path, pool: Path) -> dict[int, Drawn]:
+    """By round of birth: how often an update drew its answers, and how many different ones."""
+    ids, born = [], []
+    for reader in table_readers(pool, POOL):
+        for batch in reader.batches(["sample_id", "round"]):
+            ids.append(batch.column(0))
+            born.append(np.asarray(batch.column(1)).astype(np.int64))
+    known = pa.concat_arrays([*ids, pa.array([], pa.string())])
+    rounds = np.concatenate([*born, np.zeros(0, dtype=np.int64)])
+    times = np.zeros(len(known), dtype=np.int64)
+    for batch in TableReader(draws, DRAWS).batches(["example_id"]):
+        rows = pc.index_in(batch.column(0), value_set=known).drop_null()
+        times += np.bincount(np.asarray(rows), minlength=times.size)
+    drawn = times > 0
+    return {
+        birth: Drawn(int(times[rounds == birth].sum()), int(drawn[rounds == birth].sum()))
+        for birth in np.unique(rounds[drawn]).tolist()
+    }
 
 
 def _tally(values: np.ndarray) -> dict[int, int]:

@@ -8,11 +8,13 @@ from stages.reporting.figures.curves import main_curve, side_curve
 from stages.reporting.figures.draws import draws
 from stages.reporting.figures.empty import nothing_to_show
 from stages.reporting.figures.learning import agreement, round_ends
+from stages.reporting.figures.lineage import lineage_figure
 from stages.reporting.figures.pool import births, edges_by_round, pool_growth
 from stages.reporting.figures.standalone import svg_file
 from stages.reporting.figures.svg import Drawing
 from stages.reporting.figures.tags import tag_means
 from stages.reporting.figures.training import step_curve
+from stages.reporting.lineage_map import lineage_map
 from stages.reporting.run_data import Phase, RunData
 from stages.reporting.score_pictures import scores_by_round, scores_by_tag
 from stages.settings.figures import SIDES, Slot, figure_slots
@@ -44,6 +46,10 @@ class Gallery:
             slot: _drawn(slot, phases[slot.phase])
             for slot in figure_slots(run.recipe)
             if slot.phase is not None
+        }
+        self.lineage = lineage_figure(lineage_map(run.graph))
+        self.drawings |= {
+            slot: self.lineage for slot in figure_slots(run.recipe) if slot.phase is None
         }
         self._stopped: dict[str | None, str | None] = {
             name: phase.stopped for name, phase in phases.items()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stages.artifacts.lineage import Lineage
+from stages.artifacts.trace import Graph
 from stages.settings.recipe import Recipe
 
 Item = TypeVar("Item")
@@ -211,6 +212,8 @@ class RunData:
     models: Mapping[str, Mapping[str, float]]
     stages: Mapping[str, StageCost]
     made: tuple[Made, ...]
+    graph: Graph = field(default_factory=lambda: Graph(Path(), {}, ()))
+    """What was made from what."""
 
 
 def finite(value: float | None) -> float | None:

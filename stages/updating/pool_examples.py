@@ -31,8 +31,6 @@ class DrawnPool:
     order: list[str]
     rows: pa.Table
     """The distinct rows drawn: sample_id, prompt_id, quantiles."""
-    by_round: dict[str, dict[str, int]]
-    """For each round of birth: ``draws``, and how many different ``answers`` they are."""
 
 
 def draw_pool(
@@ -42,18 +40,10 @@ def draw_pool(
     columns = ["sample_id", "prompt_id", "round", "quantiles"]
     pool = pa.concat_tables(r.table(columns) for r in table_readers(pool_path, POOL))
     order = _order(pool, samples, settings, seed, number).ravel()
-    used, times = np.unique(order, return_counts=True)
+    used = np.unique(order)
     rows = pool.select(["sample_id", "prompt_id", "quantiles"]).take(pa.array(used))
     ids = pool["sample_id"].take(pa.array(order)).to_pylist()
-    born = pool["round"].to_numpy()[used]
-    by_round = {
-        str(birth): {
-            "draws": int(times[born == birth].sum()),
-            "answers": int((born == birth).sum()),
-        }
-        for birth in np.unique(born).tolist()
-    }
-    return DrawnPool(ids, rows, by_round)
+    return DrawnPool(ids, rows)
 
 
 def _order(

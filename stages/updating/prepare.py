@@ -102,7 +102,7 @@ def prepare_update(job: Job, inputs: Mapping[str, Any]) -> Update:
         model = _adapted(model, lora, folder, place.seed, new_ids)
     elif not lora:
         freeze_blocks(model, settings.unfrozen_layers)
-    trainer = _trainer(job, settings, inputs, model, tokenizer, vocabulary, place, folder, facts)
+    trainer = _trainer(job, settings, inputs, model, tokenizer, vocabulary, place, folder)
 
     def save(target: Path) -> None:
         if lora:
@@ -174,7 +174,6 @@ def _trainer(
     vocabulary: Vocabulary | None,
     place: _Workplace,
     folder: str,
-    facts: dict[str, Any],
 ) -> Trainer:
     number = job.round or 1
     encoder = QueryEncoder(tokenizer)
@@ -193,7 +192,6 @@ def _trainer(
         )
         updater = _conditional(job, settings, inputs, model, tokenizer, place)
         order = drawn.order
-        facts["drawn"] = drawn.by_round
     else:
         examples, order = demonstration_examples(
             inputs["demonstrations"], encoder, tokenizer, settings, place.seed, number

@@ -23,5 +23,6 @@ def whole_run(run: RunData, gallery: Gallery) -> Iterator[Section]:
         "yaml": dump_yaml(run.recipe.model_dump(mode="json", exclude={"log"})),
     }
     yield Section("settings", "Settings", "settings.html", context)
-    yield Section("origin", "Where it all came from", "origin.html", tables.origin(run))
+    origin = tables.origin(run) | {"lineage": gallery.lineage}
+    yield Section("origin", "Where it all came from", "origin.html", origin)
     yield Section("glossary", "Words", "glossary.html", {})
