@@ -13,5 +13,7 @@ def nothing_to_show(slot: Slot, stopped: str | None) -> Drawing:
     if stopped:
         caption += f" The phase ended early: {stopped}."
     with canvas(SMALL) as figure:
-        figure.text(0.5, 0.5, "nothing to show", ha="center", va="center", color=MUTED, size=11)
+        axes = figure.subplots()
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "nothing to show", ha="center", va="center", color=MUTED, size=11)
         return drawing(figure, slot.key, slot.title, caption, "small")

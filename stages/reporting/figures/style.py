@@ -52,8 +52,10 @@ RC: dict[Any, Any] = {
     "savefig.facecolor": "none",
     "axes.unicode_minus": True,
 }
-WIDE, NORMAL, SMALL = (4.9, 3.0), (4.6, 3.0), (3.3, 2.3)
-"""Sizes in inches; the page shows an inch as 96 pixels at most."""
+WIDE, NORMAL, SMALL = (4.4, 2.75), (4.2, 2.8), (3.3, 2.3)
+"""Sizes in inches, small enough that their words can be read on a narrow page."""
+LARGEST = 1.1 * 96
+"""Pixels that the page shows an inch as, at most."""
 
 
 def tag_colors(count: int) -> list[str]:

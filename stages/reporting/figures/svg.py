@@ -19,7 +19,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from stages.reporting.figures.style import RC
+from stages.reporting.figures.style import LARGEST, RC
 from stages.reporting.figures.themes import themed
 from stages.runtime.inert import visible
 
@@ -80,7 +80,7 @@ def drawing(
     root.attrib.pop("height", None)
     root.set("role", "img")
     root.set("aria-label", visible(title, 200))
-    return finished(root, title, caption, round(width * POINTS_TO_PIXELS), size, code)
+    return finished(root, title, caption, round(width / 72 * LARGEST), size, code)
 
 
 def finished(
