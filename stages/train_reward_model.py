@@ -32,7 +32,7 @@ def train_reward_model(
 ) -> None:
     """Train one reward model of the recipe."""
     inputs = {"ratings": ratings} | ({"policy": policy} if policy else {})
-    with stage_job("train_reward_model", recipe, out, inputs, name=name) as job:
+    with stage_job("train_reward_model", recipe, out, inputs, name=name, several=True) as job:
         if not job.done:
             _train(job, ratings, policy)
 
@@ -46,14 +46,18 @@ def _train(job: Job, ratings: Path, policy: Path | None) -> None:
         raise UserError("no ratings to learn from", ratings, "look at the task's data")
     folder = job.out.parent / "model"
     seed = seed_from(job.recipe.seed, "reward_model", settings.attribute) % 2**31
-    counters = {"ratings": len(learn)}
-    if settings.features == "ngrams":
+    counters: dict[str, int] = {"ratings": len(learn)}
+    facts: dict[str, Any] = {}
+    if settings.features == "transformer":
+        tokens, processes = _fit_transformer(job, settings, learn, folder, seed, policy)
+        counters["tokens"], facts["processes"] = tokens, processes
+    elif job.leads:
         _fit_ngrams(settings, learn, folder, seed)
-    else:
-        counters["tokens"] = _fit_transformer(job, settings, learn, folder, seed, policy)
+    if not job.leads:
+        return
     metrics = _measure(job, settings, folder, [row for row in rows if row["held_out"]])
     digest = folder_digest(folder)
-    job.finish(KIND, digest, [], counters=counters, facts={"metrics": metrics})
+    job.finish(KIND, digest, [], counters=counters, facts=facts | {"metrics": metrics})
 
 
 def _fit_ngrams(
@@ -75,19 +79,21 @@ def _fit_transformer(
     folder: Path,
     seed: int,
     policy: Path | None,
-) -> int:
+) -> tuple[int, list[list[int]]]:
     from stages.rewards.regression import Description, save_regression
     from stages.rewards.transformer_regression import write_transformer
     from stages.updating.regression import train_regression
 
     base = policy_folder(read_policy(policy), job.run_folder) if policy else settings.base
     values = [row["value"] for row in rows]
-    model, tokenizer, tokens = train_regression(
-        job, settings, base, _texts(settings, rows), values, seed
-    )
-    description = Description(settings.attribute, "transformer", settings.prompt)
-    save_regression(description, lambda place: write_transformer(model, tokenizer, place), folder)
-    return tokens
+    trained = train_regression(job, settings, base, _texts(settings, rows), values, seed)
+    if job.leads:
+        save_regression(
+            Description(settings.attribute, "transformer", settings.prompt),
+            lambda place: write_transformer(trained.model, trained.tokenizer, place),
+            folder,
+        )
+    return trained.tokens, trained.processes
 
 
 def _measure(

@@ -36,7 +36,7 @@ def update_policy(
     named = {"pool": pool, "prompts": prompts, "demonstrations": demonstrations}
     inputs |= {role: path for role, path in named.items() if path is not None}
     inputs["samples"] = samples or []
-    with stage_job("update_policy", recipe, out, inputs, phase, number) as job:
+    with stage_job("update_policy", recipe, out, inputs, phase, number, several=True) as job:
         if job.done:
             return
         before = read_policy(policy)
@@ -47,12 +47,14 @@ def update_policy(
 
 
 def _update(job: Job, inputs: dict[str, Any]) -> None:
-    from stages.learning.training_log import log_rows, token_count
+    from stages.learning.training_log import log_rows, process_counts, token_count
     from stages.updating.carried import save_carried
     from stages.updating.prepare import prepare_update
 
     update = prepare_update(job, inputs)
     history = update.trainer.run()
+    if not job.leads:
+        return
     folder = job.out.parent / "policy"
     update.save(folder)
     if update.settings.carry_optimizer or job.recipe.keep.optimizer != "none":
@@ -64,7 +66,9 @@ def _update(job: Job, inputs: dict[str, Any]) -> None:
         folder_digest(folder),
         [log],
         counters={"tokens": token_count(history)},
-        facts=inside_run(folder, job.run_folder) | update.facts,
+        facts=inside_run(folder, job.run_folder)
+        | update.facts
+        | {"processes": process_counts(history)},
         model=read_policy(inputs["policy"]).digest,
     )
 

@@ -16,6 +16,7 @@ LIGHT = (
     "workflow.outcome",
     "workflow.cli",
     "workflow.join",
+    "workflow.launch",
     "workflow.advance",
     "workflow.tidy",
     "stages.contract.job",

@@ -91,6 +91,7 @@ class Recipe(Strict):
     keep: KeepSettings = KeepSettings()
     precision: Precision = "auto"
     shards: int = Field(1, ge=1, le=1024)
+    processes: int = Field(1, ge=1, le=64, description="processes of a training stage")
 
     @field_validator("phases", "scorers", "reward_models")
     @classmethod
@@ -142,6 +143,19 @@ class Recipe(Strict):
         for key, metric in named.items():
             if metric.split(".")[0] not in known:
                 raise ValueError(f"{key}: no metric begins so; they begin with {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _every_process_has_work(self) -> Recipe:
+        batches = {f"phases.{name}.update": p.update.batch_size for name, p in self.phases.items()}
+        if self.policy.base_model:
+            batches["policy.base_model"] = self.policy.base_model.batch_size
+        for name, model in self.reward_models.items():
+            if model.features == "transformer":
+                batches[f"reward_models.{name}"] = model.batch_size
+        for key, size in batches.items():
+            if size < self.processes:
+                raise ValueError(f"{key}.batch_size {size} is less than processes {self.processes}")
         return self
 
     def judges(self) -> dict[str, AnyScorer]:
