@@ -13,8 +13,9 @@ import pytest
 
 from stages.feedback.strategies import Strategy, control_cases, parse_strategy, vectors
 from stages.feedback.tags import Tag, language, tokens
-from stages.feedback.vocabulary import FOLDER, load_vocabulary
+from stages.feedback.vocabulary import load_vocabulary
 from stages.runtime.errors import UserError
+from stages.settings.tag_words import FOLDER
 
 SEEDS = np.arange(9000, dtype=np.uint64) * np.uint64(7919)
 

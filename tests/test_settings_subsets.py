@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 from recipes import recipe
 
+from stages.runtime.errors import UserError
 from stages.settings.recipe import Recipe
 from stages.settings.subsets import STAGE_VERSIONS, stage_settings
+from stages.settings.tag_words import FOLDER, read_tag_words
 from workflow.planner import Plan
 
 PER_PHASE = ("sample", "score", "tag", "update_policy", "evaluate")
@@ -124,7 +128,7 @@ def test_no_setting_is_forgotten() -> None:
     def counts(place: tuple[str, ...]) -> bool:
         try:
             return hashes(with_other(resolved, place)) != before
-        except KeyError:  # the name of a scorer, and it was looked up
+        except (KeyError, UserError):  # the name of a scorer or of a vocabulary: it was looked up
             return True
 
     unused = {place for place in leaves(resolved.model_dump(mode="json")) if not counts(place)}
@@ -166,6 +170,23 @@ def test_a_raised_version_reruns_that_stage_alone(
     changed = {name for name in before if before[name] != after[name]}
     tables = {"train", "validation", "test", "ratings.toxicity"}
     assert changed == (tables if stage == "prepare_prompts" else {stage})
+
+
+def test_other_words_for_the_tags_change_what_they_are_read_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = recipe(run="trial")
+    name = chosen.phases["align"].tag.vocabulary
+    before = hashes(chosen)
+    text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    word = read_tag_words(name, 3)["tags"]["toxicity"][0]
+    (tmp_path / f"{name}.yaml").write_text(text.replace(word, " gracious"), encoding="utf-8")
+    monkeypatch.setattr(
+        "stages.settings.subsets.read_tag_words", partial(read_tag_words, folder=tmp_path)
+    )
+    after = hashes(chosen)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"sample", "tag", "update_policy", "evaluate"}
 
 
 def test_the_settings_of_a_job_are_json() -> None:

@@ -1,69 +1,20 @@
-"""Tag vocabularies on disk: one YAML file each, with a set of tags per number of quantiles."""
+"""Tag vocabularies from the disk."""
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from stages.feedback.tags import Vocabulary, language
-from stages.runtime.errors import UserError
-
-FOLDER = Path(__file__).resolve().parents[2] / "data" / "tags"
+from stages.settings.tag_words import FOLDER, read_tag_words
 
 
 def load_vocabulary(name: str, quantiles: int, folder: Path = FOLDER) -> Vocabulary:
     """The language tags of vocabulary ``name`` for a number of quantiles.
 
-    The file ``NAME.yaml`` maps each number of quantiles to ``joiner`` and ``tags`` (attribute to
-    list, best first). An unknown name, a number without tags, or a list of another length is a
-    ``UserError`` that says what there is.
+    A list of another length, or a tag that comes twice, is a ``UserError``; so is what
+    ``read_tag_words`` refuses.
     """
-    path = folder / f"{name}.yaml"
-    if not path.is_file():
-        known = sorted(file.stem for file in folder.glob("*.yaml"))
-        near = get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
-        raise UserError(f"no tag vocabulary '{name}'", folder, hint)
-    sets = _sets(path)
-    if quantiles not in sets:
-        counts = ", ".join(str(count) for count in sorted(sets))
-        raise UserError(
-            f"vocabulary '{name}' has no tags for {quantiles} quantiles",
-            path,
-            f"set quantiles to one of {counts}, or add {quantiles} tags to the file",
-        )
-    joiner, tags = sets[quantiles]["joiner"], sets[quantiles]["tags"]
-    vocabulary = language(tags, joiner)
+    words = read_tag_words(name, quantiles, folder)
+    vocabulary = language(words["tags"], words["joiner"])
     vocabulary.check(dict.fromkeys(vocabulary.attributes, quantiles))
     return vocabulary
-
-
-def _sets(path: Path) -> dict[int, Any]:
-    """The file's sets of tags, with their shape checked."""
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"not a YAML file: {error}", path, "mend the file") from error
-    if not isinstance(document, dict) or not all(_is_set(*pair) for pair in document.items()):
-        raise UserError(
-            "not a tag vocabulary",
-            path,
-            "map each number of quantiles to joiner (text) and tags (attribute: list of texts)",
-        )
-    return document
-
-
-def _is_set(count: object, value: object) -> bool:
-    if not isinstance(count, int) or not isinstance(value, dict):
-        return False
-    tags = value.get("tags")
-    return (
-        set(value) == {"joiner", "tags"}
-        and isinstance(value["joiner"], str)
-        and isinstance(tags, dict)
-        and all(isinstance(own, list) for own in tags.values())
-        and all(isinstance(word, str) for own in tags.values() for word in own)
-    )

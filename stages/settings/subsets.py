@@ -17,6 +17,7 @@ from stages.settings.models import (
     TrainedScorer,
 )
 from stages.settings.recipe import Recipe
+from stages.settings.tag_words import TagWords, read_tag_words
 
 Kind = TypeVar("Kind", RegressionScorer, SpanScorer, PreferenceScorer)
 
@@ -156,7 +157,8 @@ def _score(recipe: Recipe, whole: dict[str, Any], phase: str, _: Any) -> dict[st
 
 def _tag(recipe: Recipe, whole: dict[str, Any], phase: str, _: Any) -> dict[str, Any]:
     better = {scorer.attribute: scorer.better for scorer in recipe.scoring(phase).values()}
-    return {"tag": whole["phases"][phase]["tag"], "better": better}
+    tag = whole["phases"][phase]["tag"]
+    return {"tag": tag, "words": _words(tag), "better": better}
 
 
 def _update(recipe: Recipe, whole: dict[str, Any], phase: str, _: Any) -> dict[str, Any]:
@@ -196,7 +198,9 @@ def _evaluate(
 def _further(whole: dict[str, Any], also: str) -> dict[str, Any]:
     """What sets a further evaluation apart beside its settings and prompts."""
     own = whole["evaluate"]["also"][also]
-    return {"also": also, "tags": own["tags"], "tagged": own["tagged"]}
+    tags = own["tags"]
+    words = tags and read_tag_words(tags["vocabulary"], tags["quantiles"])
+    return {"also": also, "tags": tags, "words": words, "tagged": own["tagged"]}
 
 
 def _judges(whole: dict[str, Any]) -> dict[str, Any]:
@@ -209,8 +213,16 @@ def _judges(whole: dict[str, Any]) -> dict[str, Any]:
 
 
 def _wording(tag: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What of a tag's settings decides its words and tokens."""
-    return tag and {key: tag[key] for key in ("kind", "quantiles", "vocabulary", "separator")}
+    """What of a tag's settings decides its words and tokens, and the words themselves."""
+    keys = ("kind", "quantiles", "vocabulary", "separator")
+    return tag and {key: tag[key] for key in keys} | {"words": _words(tag)}
+
+
+def _words(tag: dict[str, Any] | None) -> TagWords | None:
+    """The words of a vocabulary: they stand in a file of their own, which may be edited."""
+    if tag is None or tag["kind"] != "language":
+        return None
+    return read_tag_words(tag["vocabulary"], tag["quantiles"])
 
 
 def attributes(recipe: Recipe, phase: str) -> list[str]:
