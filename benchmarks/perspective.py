@@ -14,11 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,21 @@ SHARDS, CONCURRENCY, TIMEOUT_S = 2, 16, 30.0
 ERRORS, LATE = 0.05, 0.01
 CLIENT_KILLS, SERVER_KILLS = (0.2, 0.45, 0.7), (0.1, 0.35, 0.6)
 """Shares of the texts that are answered when a side is killed."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the server's log: when what was asked or answered, and by which key."""
+
+    time: float
+    what: str
+    key: str
+    text: str
+
+    @property
+    def start(self) -> int:
+        """Which start of the clients asked: how often they had been killed before."""
+        return int(self.key)
 
 
 class Server:
@@ -64,14 +81,13 @@ class Server:
         self.process.kill()
         self.process.wait()
 
-    def entries(self) -> list[tuple[str, str]]:
-        """The log: ``asked`` or ``answered``, and the text."""
+    def entries(self) -> list[Entry]:
+        """The log so far."""
         lines = self.log.read_bytes().split(b"\n")[:-1]
-        pairs = (line.decode().split("\t", 1) for line in lines)
-        return [(word, json.loads(text)) for word, text in pairs]
+        return [Entry(*json.loads(line)) for line in lines]
 
 
-def measure(texts: int) -> dict[str, Any]:
+def measure(texts: int, log: Path | None = None) -> dict[str, Any]:
     """Score ``texts`` texts through it all; what was lost and what was paid for twice."""
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
@@ -81,31 +97,31 @@ def measure(texts: int) -> dict[str, Any]:
             return _night(server, folder, texts) | {"wall_s": round(time.monotonic() - start, 1)}
         finally:
             server.kill()
+            if log is not None:
+                shutil.copy(server.log, log)
 
 
 def _night(server: Server, folder: Path, count: int) -> dict[str, Any]:
     texts = [f"answer number {number}" for number in range(count)]
     service = {"queries_per_second": 10_000.0, "concurrency": CONCURRENCY}
-    service |= {"timeout_s": TIMEOUT_S, "backoff_s": 0.1, "patience_s": 300.0}
+    service |= {"timeout_s": TIMEOUT_S, "backoff_s": 0.1, "patience_s": 600.0}
     run = ScoreRun(folder, texts, f"http://127.0.0.1:{server.port}", service, SHARDS)
-    jobs = _start(run)
-    kills: list[int] = []  # lines of the log when something was killed
+    jobs = _start(run, 0)
+    server_kills: list[float] = []
     kept: list[tuple[int, set[str]]] = []
-    for share, kill_clients in sorted(
-        [(s, True) for s in CLIENT_KILLS] + [(s, False) for s in SERVER_KILLS]
-    ):
+    ends = [(share, "clients") for share in CLIENT_KILLS]
+    ends += [(share, "server") for share in SERVER_KILLS]
+    for share, side in sorted(ends):
         _wait_for(server, share * count, jobs)
-        if kill_clients:
+        if side == "clients":
             for job in jobs:
                 job.kill()
                 job.communicate()
-            kept.append((len(server.entries()), _kept(run, texts)))
-            jobs = _start(run)
-            # By now the server has read the last words of the dead, and the living still import.
-            kills.append(len(server.entries()))
+            kept.append((len(kept), _kept(run, texts)))
+            jobs = _start(run, len(kept))
         else:
             server.kill()
-            kills.append(len(server.entries()))
+            server_kills.append(time.time())
             server.start()
     codes = [_end(job) for job in jobs]
     values = run.scores()
@@ -115,44 +131,49 @@ def _night(server: Server, folder: Path, count: int) -> dict[str, Any]:
         "lost": count - sum(value is not None for value in values.values()),
         "right": sum(values.get(sample_id(n)) == truth(t) for n, t in enumerate(texts)),
         "shares": {"errors": ERRORS, "time_outs": LATE},
-        "kills": {"clients": SHARDS * len(CLIENT_KILLS), "server": server.starts - 1},
+        "kills": {"clients": SHARDS * len(CLIENT_KILLS), "server": len(server_kills)},
         "kept_when_clients_were_killed": [len(there) for _, there in kept],
-    } | paid_twice(server.entries(), kept, kills)
+    } | paid_twice(server.entries(), kept, server_kills)
 
 
 def paid_twice(
-    log: list[tuple[str, str]], kept: list[tuple[int, set[str]]], kills: list[int]
+    log: list[Entry], kept: list[tuple[int, set[str]]], server_kills: list[float]
 ) -> dict[str, int]:
     """What was asked for again after an answer, by whether anybody can have had that answer.
 
-    ``kept``: at a line of the log, the texts whose answers were on the disk. ``kills``: lines of
-    the log at which a client or the server had just been killed. An answer that was on its way
-    then reached nobody; its text has to be asked for again.
+    ``kept``: how often clients had been started, before the last of them were killed, and the
+    texts whose answers were on the disk then. ``server_kills``: times. An answer that was on its
+    way when the client or the server was killed reached nobody; its text is asked for again.
     """
-    asked: dict[str, int] = {}
-    answered: dict[str, int] = {}
-    on_its_way = unexplained = 0
-    for line, (word, text) in enumerate(log):
-        if word == "answered":
-            answered[text] = asked[text]
-        else:
-            if text in answered:
-                killed = any(answered[text] <= kill <= line for kill in kills)
-                on_its_way, unexplained = on_its_way + killed, unexplained + (not killed)
-            asked[text] = line
-    again = [there & {t for word, t in log[line:] if word == "asked"} for line, there in kept]
+    asked: dict[str, Entry] = {}
+    answered: dict[str, Entry] = {}
+    met = twice = again = 0
+    for entry in log:
+        if entry.what == "answered":
+            answered[entry.text] = asked[entry.text]
+            continue
+        first = answered.get(entry.text)
+        if first is not None:
+            server_died = any(first.time <= kill <= entry.time for kill in server_kills)
+            excused = entry.start != first.start or server_died
+            met, twice = met + excused, twice + (not excused)
+        again += any(entry.start > start and entry.text in there for start, there in kept)
+        asked[entry.text] = entry
+    kills = len(kept) + len(server_kills)
     return {
-        "requests": sum(word == "asked" for word, _ in log),
-        "answers": sum(word == "answered" for word, _ in log),
-        "asked_again_though_kept": sum(map(len, again)),
-        "asked_again_though_answered": unexplained,
-        "asked_again_since_a_kill_met_the_answer": on_its_way,
-        "most_that_kills_can_meet": SHARDS * CONCURRENCY * len(kills),
+        "requests": sum(entry.what == "asked" for entry in log),
+        "answers": sum(entry.what == "answered" for entry in log),
+        "asked_again_though_kept": again,
+        "asked_again_though_answered": twice,
+        "asked_again_since_a_kill_met_the_answer": met,
+        "most_that_kills_can_meet": SHARDS * CONCURRENCY * kills,
     }
 
 
-def _start(run: ScoreRun) -> list[subprocess.Popen[str]]:
-    return [run.start(shard, chunk=256) for shard in range(SHARDS)]
+def _start(run: ScoreRun, number: int) -> list[subprocess.Popen[str]]:
+    """All shards. Their key tells the server which start of the clients is asking."""
+    key = {"PERSPECTIVE_API_KEY": str(number)}
+    return [run.start(shard, chunk=256, **key) for shard in range(SHARDS)]
 
 
 def _kept(run: ScoreRun, texts: list[str]) -> set[str]:
@@ -161,7 +182,7 @@ def _kept(run: ScoreRun, texts: list[str]) -> set[str]:
 
 
 def _wait_for(server: Server, answers: float, jobs: list[subprocess.Popen[str]]) -> None:
-    while len({text for word, text in server.entries() if word == "answered"}) < answers:
+    while len({e.text for e in server.entries() if e.what == "answered"}) < answers:
         if any(job.poll() for job in jobs):
             sys.exit("\n".join(job.communicate()[0] for job in jobs if job.poll()))
         time.sleep(0.2)
@@ -178,9 +199,10 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--texts", type=int, default=10_000)
-    os.environ.setdefault("PERSPECTIVE_API_KEY", "no-key-of-anybody")
+    parser.add_argument("--log", type=Path, help="where to leave the server's log")
     os.environ["NO_PROXY"] = "*"
-    print(json.dumps(measure(parser.parse_args().texts), indent=1))
+    given = parser.parse_args()
+    print(json.dumps(measure(given.texts, given.log), indent=1))
 
 
 if __name__ == "__main__":

@@ -2,15 +2,15 @@
 
 Three sides, each in a process of its own, all alive, taking turns:
 
-* bare: ``LLM.generate``, no seeds, no log-probabilities, text not decoded;
+* bare: ``LLM.generate``, no seeds, no log-probabilities;
 * bare, raw: the same with the log-probability of each sampled token;
 * ours: ``engine: vllm`` with a seed for each sample and both log-probabilities.
 
-Bare engines get vLLM's own defaults but for the number of sequences and the size of the cache,
-which are equal on all sides. Answers end at the end token or at ``--new`` tokens. The order of the
-sides turns round in every repeat; medians are compared. On a CPU everything runs in the side's one
-process and tokens per second of the processor are compared, so a busy machine does no harm; on a
-GPU, tokens per second of the clock.
+All sides are given token ids and give tokens and text. Bare engines have vLLM's own defaults but
+for the number of sequences and the size of the cache, which are equal on all sides. Answers end at
+the end token or at ``--new`` tokens. The order of the sides turns round in every repeat; medians
+are compared. On a CPU everything runs in the side's one process and tokens per second of the
+processor are compared, so a busy machine does no harm; on a GPU, tokens per second of the clock.
 
     python -m benchmarks.vllm_throughput [--model FOLDER] [--prompts 192] [--new 48] [--repeats 5]
 """
@@ -64,29 +64,27 @@ class Rate:
 
 
 def random_llama(folder: Path) -> None:
-    """A Llama of 6.3 million parameters (4 layers of 256, vocabulary 4,096) and a tokenizer."""
+    """A Llama of 6.3 million parameters (4 layers of 256) with the embedded world's tokenizer."""
     import torch
-    from tokenizers import Tokenizer, models
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import LlamaConfig, LlamaForCausalLM
 
+    from stages.contract.policies import EMBEDDED
+    from stages.models.load import load_tokenizer, save_policy
+
+    tokenizer = load_tokenizer(EMBEDDED)
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=4096,
+        vocab_size=len(tokenizer),
         hidden_size=256,
         intermediate_size=1024,
         num_hidden_layers=4,
         num_attention_heads=4,
         max_position_embeddings=512,
         tie_word_embeddings=False,
-        bos_token_id=0,
-        eos_token_id=0,
-        pad_token_id=1,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    words = Tokenizer(models.WordLevel({f"<{i}>": i for i in range(4096)}, unk_token="<2>"))
-    PreTrainedTokenizerFast(
-        tokenizer_object=words, eos_token="<0>", pad_token="<1>"
-    ).save_pretrained(folder)
+    save_policy(LlamaForCausalLM(config), tokenizer, folder)
 
 
 def prompts_for(vocabulary: int, count: int, seed: int) -> Prompts:
@@ -108,8 +106,10 @@ def start(side: str, task: Task) -> None:
 def _ours(task: Task) -> Turn:
     from stages.generation.engines import build_engine
     from stages.generation.protocol import Decoding, Request
+    from stages.models.load import load_tokenizer
     from stages.settings.engines import VllmSettings
 
+    tokenizer = load_tokenizer(task.model)
     settings = VllmSettings(memory=MEMORY, cpu_cache_gb=CACHE_GB)
     engine = build_engine(
         "vllm",
@@ -123,7 +123,11 @@ def _ours(task: Task) -> Turn:
     def turn(prompts: Prompts, seed: int, top_k: int) -> int:
         decoding = Decoding(task.new, top_k=top_k)
         requests = [Request(f"{seed}-{i}", seed + i, ids) for i, ids in enumerate(prompts)]
-        return sum(len(answer.token_ids) for answer in engine.generate(requests, decoding))
+        tokens = 0
+        for answer in engine.generate(requests, decoding):
+            tokens += len(answer.token_ids)
+            tokenizer.decode(list(answer.token_ids), skip_special_tokens=True)
+        return tokens
 
     return turn
 
@@ -142,7 +146,6 @@ def _bare(task: Task, raw: bool) -> Turn:
         }
     model = LLM(
         task.model,
-        skip_tokenizer_init=True,
         generation_config="vllm",
         dtype=task.dtype,
         max_num_seqs=task.slots,
@@ -155,7 +158,6 @@ def _bare(task: Task, raw: bool) -> Turn:
             max_tokens=task.new,
             stop_token_ids=[task.end],
             ignore_eos=True,
-            detokenize=False,
             logprobs=0 if raw else None,
         )
         given = [TokensPrompt(prompt_token_ids=list(ids)) for ids in prompts]
@@ -222,6 +224,7 @@ def show(result: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    """Measure, and print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="a policy's folder; none: a random Llama")
     parser.add_argument("--prompts", type=int, default=192)

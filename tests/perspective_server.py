@@ -15,6 +15,7 @@ import random
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -78,12 +79,12 @@ class PerspectiveServer:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
-    def note(self, what: str, text: str) -> None:
-        """Count a request or an answer; with a log, write it there before anything else."""
+    def note(self, what: str, text: str, key: str) -> None:
+        """Count a request or an answer, and write it into the log, with the key of who asked."""
         with self.lock:
             (self.asked if what == "asked" else self.answered)[text] += 1
         if self.log is not None:
-            os.write(self.log, f"{what}\t{json.dumps(text)}\n".encode())
+            os.write(self.log, (json.dumps([time.time(), what, key, text]) + "\n").encode())
 
 
 class _Server(ThreadingHTTPServer):
@@ -121,7 +122,7 @@ def _handler(service: PerspectiveServer) -> type[BaseHTTPRequestHandler]:
                 )
                 service.in_flight += 1
                 service.most_in_flight = max(service.most_in_flight, service.in_flight)
-            service.note("asked", text)
+            service.note("asked", text, self.headers["X-Goog-Api-Key"])
             try:
                 _respond(self, service, body, text)
             finally:
@@ -141,17 +142,17 @@ def _respond(handler: Any, service: PerspectiveServer, body: dict[str, Any], tex
         _send(handler, 404, b"<html>not found</html>")
     elif behaviour == "ok":
         _send(handler, 200, whole)
-        service.note("answered", text)
+        service.note("answered", text, handler.headers["X-Goog-Api-Key"])
     elif behaviour == "slow":
         service.ending.wait(float(detail))
         _send(handler, 200, whole)
-        service.note("answered", text)
+        service.note("answered", text, handler.headers["X-Goog-Api-Key"])
     elif behaviour == "late":
         service.ending.wait(float(detail or LATE_S))
         handler.close_connection = True
     elif behaviour == "pieces":
         _in_pieces(handler, whole, float(detail or 0), service.ending)
-        service.note("answered", text)
+        service.note("answered", text, handler.headers["X-Goog-Api-Key"])
     elif behaviour == "cut":
         handler.send_response(200)
         handler.send_header("Content-Length", str(len(whole)))

@@ -109,6 +109,7 @@ class VllmEngine:
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
             extra_args=instructions(request, decoding, self.end_ids),
+            skip_clone=True,  # it is this request's own
         )
 
     def _step(self) -> list[RequestOutput]:
