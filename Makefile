@@ -63,7 +63,7 @@ test-cluster: install-dev ## the tests on a real Slurm
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster $(ARGS)
 
 .PHONY: base-model
-base-model: install ## train the embedded base model anew (about 20 minutes) and put it in data/world
+base-model: install ## train the embedded base model anew (about 35 minutes) and put it in data/world
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores 1 results/world-base/base/policy.json \
 		--config recipe=toxicity-nlf scale=world-base run=world-base
 	rm -rf data/world/base_model
