@@ -18,6 +18,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -70,18 +71,26 @@ def rtp() -> dict[str, Any]:
 
 
 def update_benchmark() -> dict[str, Any]:
-    """The update step against a padded loop with full logits."""
-    return {"output": program("-m", "benchmarks.update")}
+    """The update step against a padded loop with full logits, and against TRL's packed SFT.
+
+    RONDO_BENCH_PYTHON names an interpreter that can import TRL, where this one cannot.
+    """
+    python = os.environ.get("RONDO_BENCH_PYTHON", sys.executable)
+    parts = figures_of("benchmarks.update", "--trl-python", python)
+    return {part["part"]: part for part in parts}
 
 
 def generation_benchmark() -> dict[str, Any]:
     """Sampling against the best padded generate."""
-    return {"output": program("-m", "benchmarks.generation")}
+    return {task["task"]: task for task in figures_of("benchmarks.generation")}
 
 
 def feedback_benchmark() -> dict[str, Any]:
-    """Quantiles of 1.35 and 10 million scores."""
-    return {"output": program("-m", "benchmarks.feedback")}
+    """Quantiles of 1.35 million scores in every way, and of 10 million in a stream."""
+    return {
+        "pool": figures_of("benchmarks.feedback"),
+        "stream": figures_of("benchmarks.feedback", "--rows", "10000000", "--sides", "stream"),
+    }
 
 
 def kills() -> dict[str, Any]:
@@ -154,6 +163,14 @@ def program(*arguments: str) -> list[str]:
     if done.returncode:
         sys.exit(f"{' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}")
     return done.stdout.splitlines()
+
+
+def figures_of(module: str, *arguments: str) -> Any:
+    """What a benchmark writes with ``--json``."""
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "figures.json"
+        program("-m", module, *arguments, "--json", str(written))
+        return json.loads(written.read_text())
 
 
 def provenance() -> dict[str, Any]:

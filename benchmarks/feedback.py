@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -124,13 +125,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_350_000)
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("--one", nargs=3, metavar=("SIDE", "SOURCE", "TARGET"))
     arguments = parser.parse_args()
     if arguments.one:
         side, source, target = arguments.one
         one_side(side, Path(source), Path(target))
         return
-    results = {}
+    results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "scores.parquet"
         make_scores(source, arguments.rows)
@@ -152,6 +154,9 @@ def main() -> None:
         memory = results["lists"]["peak_mb"] / results["ours"]["peak_mb"]
         print(f"lists / ours: label {label_ratio:.1f}x, whole {whole[0] / whole[1]:.1f}x, ", end="")
         print(f"peak memory {memory:.1f}x")
+    if arguments.json:
+        whole_table = {"rows": arguments.rows, "sides": results}
+        arguments.json.write_text(json.dumps(whole_table, indent=1) + "\n")
 
 
 if __name__ == "__main__":

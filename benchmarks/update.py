@@ -320,6 +320,7 @@ def main() -> None:
     parser.add_argument("--trl-python", default=sys.executable)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("--side", choices=sorted(SIDES), help=argparse.SUPPRESS)
     parser.add_argument("--kind", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -329,18 +330,20 @@ def main() -> None:
         rows = json.loads(asked.data.read_text())
         print(json.dumps(SIDES[asked.side](asked.folder, rows, asked.steps, asked.kind)))
         return
-    sys.exit(0 if run_parts(asked) else 1)
+    found = run_parts(asked)
+    if asked.json:
+        asked.json.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    sys.exit(0 if len(found) == len(asked.parts) and all(part["held"] for part in found) else 1)
 
 
-def run_parts(asked: argparse.Namespace) -> bool:
-    """Run the parts; whether all ran and held their thresholds."""
-    here, good = sys.executable, True
+def run_parts(asked: argparse.Namespace) -> list[dict[str, Any]]:
+    """Run the parts; the figures of those that could run, and whether they held."""
+    here, all_found = sys.executable, []
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         for part in asked.parts:
             if part == "trl" and not importable(asked.trl_python):
                 print(f"trl: not importable by {asked.trl_python}; install the bench extra")
-                good = False
                 continue
             inputs = make_inputs(scratch, 50_000 if part == "memory" else 4096)
             if part == "trl":
@@ -370,8 +373,8 @@ def run_parts(asked: argparse.Namespace) -> bool:
             )
             found |= {"ratio": measured, "threshold": THRESHOLDS[part], "held": held}
             print(json.dumps(found, indent=1, sort_keys=True), flush=True)
-            good = good and held
-    return good
+            all_found.append(found)
+    return all_found
 
 
 def importable(python: str) -> bool:

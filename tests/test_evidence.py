@@ -63,6 +63,41 @@ def test_real_text_is_unlearned_too() -> None:
         assert scorer["spearman"] >= 0.68 and scorer["auc"] >= 0.89
 
 
+@pytest.mark.parametrize(
+    ("part", "least", "most"),
+    [("padded", 2.0, None), ("memory", None, 0.4), ("trl", 1.0, None)],
+)
+def test_an_update_step_is_faster_and_smaller(
+    part: str, least: float | None, most: float | None
+) -> None:
+    """Tokens per second over a padded loop's, peak memory over its, tokens over TRL's packed."""
+    ratio = cell("update")[part]["ratio"]
+    assert ratio >= (least or 0.0)
+    assert ratio <= (most or float("inf"))
+
+
+@pytest.mark.parametrize(("task", "least"), [("ragged", 1.5), ("fixed", 0.95)])
+def test_sampling_is_faster_than_the_best_padded_generate(task: str, least: float) -> None:
+    assert cell("generation")[task]["ratio"] >= least
+
+
+def test_a_large_pool_is_cut_in_a_second() -> None:
+    """1.35 million scores: labels in 1 s, their table in 1 s more, 500 MB; and 10 million."""
+    pool = cell("feedback")["pool"]
+    assert pool["rows"] == 1_350_000
+    ours = pool["sides"]["ours"]
+    assert ours["seconds"]["read"] + ours["seconds"]["label"] <= 1.0
+    assert ours["seconds"]["write"] <= 1.0
+    assert ours["peak_mb"] <= 500
+    stream = cell("feedback")["stream"]
+    assert stream["rows"] == 10_000_000 and stream["sides"]["stream"]["peak_mb"] <= 500
+
+
+def test_kills_lose_nothing() -> None:
+    assert any(" passed" in line for line in cell("kills")["output"])
+    assert not any(" failed" in line for line in cell("kills")["output"])
+
+
 def test_a_failing_service_costs_no_text_and_no_answer_twice() -> None:
     """10,000 texts, 5 % errors, 1 % time-outs, three kills of the clients and of the server."""
     result = cell("perspective", "B")
