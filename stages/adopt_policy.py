@@ -8,7 +8,7 @@ from stages.contract.job import stage_job
 from stages.contract.options import Out, RecipeFile, main
 from stages.contract.policies import EMBEDDED, KIND
 from stages.runtime.errors import UserError
-from stages.runtime.hashing import folder_digest, settings_hash
+from stages.runtime.hashing import checksums_digest, folder_checksums, settings_hash
 
 
 def adopt_policy(recipe: RecipeFile, out: Out) -> None:
@@ -21,15 +21,16 @@ def adopt_policy(recipe: RecipeFile, out: Out) -> None:
         if folder.is_dir():
             if not (folder / "config.json").is_file():
                 raise UserError("no config.json in the model folder", folder, "check policy.init")
-            digest, place = folder_digest(folder), str(folder.resolve())
+            files, place = folder_checksums(folder), str(folder.resolve())
+            digest = checksums_digest(files)
             if init == "embedded":
                 place = "embedded"
         elif init.startswith(("/", ".", "~")) or init == "embedded":
             raise UserError("model folder not found", folder, "check policy.init")
         else:
             revision = job.settings["policy"]["revision"] or "main"
-            digest, place = settings_hash([init, revision]), init
-        facts = {"folder": place, "external": True, "init": init}
+            digest, place, files = settings_hash([init, revision]), init, {}
+        facts = {"folder": place, "external": True, "init": init, "files": files}
         job.finish(KIND, digest, [], facts=facts, model=init)
 
 

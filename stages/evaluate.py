@@ -104,7 +104,8 @@ def _evaluate(job: Job, policy: Path, base: Path, reference: Path, prompts: Path
         ],
     }
     counters = {"tokens": list_total(samples, SAMPLES, "response_ids")}
-    job.finish("metrics", str(digest), [path], digest.rows, counters, facts)
+    made = [samples, scores]
+    job.finish("metrics", str(digest), [path], digest.rows, counters, facts, beside=made)
 
 
 def _prompts(path: Path) -> dict[str, str]:

@@ -84,7 +84,14 @@ def _tag(job: Job, samples: list[Path], scores: list[Path], out: Path) -> None:
             )
     write_table(edges_path, EDGES, _edge_rows(edges), lineage)
     facts = {"attributes": list(rules), "tags": [found.text for found in tags]}
-    job.finish("pool", str(writer.digest), [pool_path], writer.digest.rows, facts=facts)
+    job.finish(
+        "pool",
+        str(writer.digest),
+        [pool_path],
+        writer.digest.rows,
+        facts=facts,
+        beside=[edges_path],
+    )
 
 
 def _identities(samples: list[Path]) -> tuple[pa.Array, pa.Array, NDArray[np.int64]]:

@@ -20,7 +20,7 @@ from stages.contract.job import Job, stage_job
 from stages.contract.options import Out, RecipeFile, main
 from stages.contract.policies import KIND, inside_run
 from stages.runtime.errors import UserError
-from stages.runtime.hashing import folder_digest, seed_from
+from stages.runtime.hashing import seed_from
 from stages.runtime.signals import stop_requested
 from stages.settings.models import BaseModelSettings
 from stages.settings.strict import parse
@@ -55,9 +55,9 @@ def _train(job: Job, texts_path: Path) -> None:
     save_policy(model, tokenizer, folder)
     log = job.out.parent / "training_log.parquet"
     write_table(log, TRAINING_LOG, log_rows(history), job.lineage())
-    job.finish(
+    job.finish_model(
         KIND,
-        folder_digest(folder),
+        folder,
         [log],
         counters={"tokens": token_count(history)},
         facts=inside_run(folder, job.run_folder),

@@ -12,10 +12,10 @@ from stages.artifacts.schemas import RATINGS
 from stages.contract.chunks import rows_of
 from stages.contract.job import Job, stage_job
 from stages.contract.options import Out, RecipeFile, main
-from stages.contract.policies import policy_folder, read_policy
+from stages.contract.policies import inside_run, policy_folder, read_policy
 from stages.rewards.build import NO_MODEL
 from stages.runtime.errors import UserError
-from stages.runtime.hashing import folder_digest, seed_from
+from stages.runtime.hashing import seed_from
 from stages.settings.models import RegressionScorer
 from stages.settings.strict import parse
 
@@ -70,8 +70,8 @@ def _train(job: Job, ratings: Path, policy: Path | None) -> None:
     else:
         counters["tokens"] = _fit_transformer(job, settings, learn, folder, seed, policy)
     metrics = _measure(job, settings, folder, [row for row in rows if row["held_out"]])
-    digest = folder_digest(folder)
-    job.finish(KIND, digest, [], counters=counters, facts={"metrics": metrics})
+    facts = inside_run(folder, job.run_folder) | {"metrics": metrics}
+    job.finish_model(KIND, folder, counters=counters, facts=facts)
 
 
 def _fit_ngrams(

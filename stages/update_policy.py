@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from stages.artifacts.schemas import TRAINING_LOG
+from stages.artifacts.provenance import ORIGIN
+from stages.artifacts.schemas import DRAWS, TRAINING_LOG
 from stages.artifacts.store import write_table
 from stages.contract.job import Job, stage_job
 from stages.contract.options import Models, Out, Phase, PolicyFile, RecipeFile, Round, main
 from stages.contract.policies import KIND, inside_run, read_policy
-from stages.runtime.hashing import folder_digest
 
 
 def update_policy(
@@ -48,7 +48,8 @@ def update_policy(
             return
         before = read_policy(policy)
         if before.stopped:
-            job.finish(KIND, before.digest, [], facts=before.facts, stopped=before.stopped)
+            own = {name: fact for name, fact in before.facts.items() if name != ORIGIN}
+            job.finish(KIND, before.digest, [], facts=own, stopped=before.stopped)
             return
         _update(job, inputs)
 
@@ -68,10 +69,15 @@ def _update(job: Job, inputs: dict[str, Any]) -> None:
         save_carried(job.out.parent / "optimizer", update.trainer)
     log = job.out.parent / "training_log.parquet"
     write_table(log, TRAINING_LOG, log_rows(history) + update.measured(), job.lineage())
-    job.finish(
+    drawn = update.draws()
+    beside = [] if drawn is None else [job.out.parent / "draws.parquet"]
+    for path in beside:
+        write_table(path, DRAWS, drawn, job.lineage())
+    job.finish_model(
         KIND,
-        folder_digest(folder),
+        folder,
         [log],
+        beside=beside,
         counters={"tokens": token_count(history)},
         facts=inside_run(folder, job.run_folder) | facts,
         model=read_policy(inputs["policy"]).digest,

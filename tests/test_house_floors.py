@@ -44,7 +44,7 @@ SIDEWAYS = {
 }
 JUDGES_MAY_GENERATE = "rewards/judge"
 LATER = {"generate_prompts", "generate_responses"}
-PLANNING_MAY_SEE = FLOORS[0] | {"feedback"}
+PLANNING_MAY_SEE = FLOORS[0] | {"feedback", "metrics"}
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 
 

@@ -9,13 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from ground import lineage, rows_of_kind
 from house import ROOT
 from stand_in_workflow import Workflow
+from traced_run import TracedRun
 
-from stages.artifacts.schemas import POOL, SAMPLES, SCORES
-from stages.artifacts.store import write_table
 from workflow.outcome import write_recipe
 from workflow.planner import load_plan
 
@@ -72,17 +71,27 @@ def test_choices_of_snakemake_are_there(tmp_path: Path) -> None:
         assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-def test_rondo_answers(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder to type commands in, with the run that the README looks into."""
+    folder = tmp_path_factory.mktemp("finished")
+    texts = ["They have painted the", "I owe Celia nothing, not", "Everybody in Pennymoor"]
+    TracedRun(folder / RUN.parent, RUN.name, rounds=2, prompt_texts=texts, steps=8).make()
+    return folder
+
+
+def test_rondo_answers(finished: Path) -> None:
     for _, *words in commands("rondo "):
         ended = subprocess.run(
             [sys.executable, "-m", "workflow.cli", *words],
-            cwd=tmp_path,
+            cwd=finished,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             check=False,
         )
         assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert ended.stdout or words == ["unlock"]
 
 
 @pytest.fixture
@@ -115,20 +124,26 @@ def test_a_stage_by_hand(tree: Path) -> None:
     assert (tree / RUN / "data" / "test.parquet").is_file()
 
 
-def test_reading_the_artifacts(tree: Path) -> None:
-    folder = tree / RUN / "phases" / "align" / "r2"
-    write_table(
-        folder / "samples/part-0-of-1.parquet", SAMPLES, rows_of_kind(SAMPLES, 6), lineage()
-    )
-    write_table(folder / "scores/part-0-of-1.parquet", SCORES, rows_of_kind(SCORES, 6), lineage())
-    write_table(folder / "pool.parquet", POOL, rows_of_kind(POOL, 6), lineage())
-    (program,) = blocks("python")
+def test_reading_the_artifacts(finished: Path) -> None:
+    in_pandas, in_duckdb, learned = (printed(program, finished) for program in blocks("python"))
+    pool = pd.read_parquet(finished / RUN / "phases/align/r2/pool.parquet")
+    for tag in pool["tag"].unique():
+        assert tag in in_pandas
+        assert tag.strip() in in_duckdb
+    folder = finished / RUN / "phases/align/r2"
+    scores = pd.concat(map(pd.read_parquet, sorted(folder.glob("scores/*.parquet"))))
+    assert f"{scores['value'].min():.6f}"[:6] in in_pandas
+    assert f"{scores['value'].min():.6f}"[:6] in in_duckdb
+    assert learned.split()[:3] == ["round", "draws", "samples"]
+    assert sum(int(line.split()[2]) for line in learned.splitlines()[1:]) == 8 * 4
+
+
+def printed(program: str, folder: Path) -> str:
     ended = subprocess.run(
-        [sys.executable, "-c", program], cwd=tree, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stderr
-    assert "tag 3" in ended.stdout
-    assert "response 0" in ended.stdout
+    return ended.stdout
 
 
 def test_the_shown_mistake_is_what_one_sees() -> None:

@@ -111,7 +111,7 @@ def test_one_line_is_one_printable_line(text: str) -> None:
 
 def test_hostile_text_cannot_write_to_the_terminal() -> None:
     error = UserError("bad \x1b[31mred\x07", "a\nb", "do\r\x00this\u202e")
-    assert error.line() == "bad [31mred (a b): do this"
+    assert error.line() == "bad ␛[31mred␇ (a b): do␍␀this⟨U+202E⟩"
 
 
 def test_a_flood_is_cut() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -133,9 +135,66 @@ def test_events_are_lines_of_json_with_nothing_hostile() -> None:
     )
     assert (code, out) == (0, "")
     made, odd = (json.loads(line) for line in err.splitlines())
-    assert (made["event"], made["text"], made["rows"]) == ("made", "<b> [31m red", 3)
+    assert (made["event"], made["text"], made["rows"]) == ("made", "<b>␛[31m red", 3)
     assert (made["stage"], made["level"], odd["level"]) == ("trial", "info", "warning")
     assert "\x1b" not in err
+
+
+NESTED = r"""{'a': ['\x1b]8;;http://evil\x07x', {'\x9b2J': ('\u202eb',)}]}"""
+
+
+def test_no_value_of_an_event_is_hostile_however_deep_it_lies() -> None:
+    code, _, err = ended(f"events.event('odd', found={NESTED}, error=ValueError('\\x1b[2J'))")
+    assert code == 0
+    (line,) = [json.loads(text) for text in err.splitlines()]
+    assert line["found"] == {"a": ["␛]8;;http://evil␇x", {"⟨U+009B⟩2J": ["⟨U+202E⟩b"]}]}
+    assert line["error"] == "ValueError('\\x1b[2J')"
+
+
+def test_a_person_who_watches_sees_nothing_hostile_either() -> None:
+    """The same through a terminal: nothing but printable characters and line breaks."""
+    program = (
+        "from stages.runtime import events\n"
+        "import structlog\n"
+        "events.configure('trial')\n"
+        f"events.event('odd \\x1b[2J', found={NESTED}, text='\\x1b[31m\\u202e')\n"
+        "try:\n    raise ValueError('\\x1b]0;title\\x07')\n"
+        "except ValueError:\n    structlog.get_logger().exception('failed')\n"
+    )
+    shown = on_a_terminal([sys.executable, "-c", program])
+    assert "ValueError: ␛]0;title␇" in shown
+    assert [c for c in shown if not c.isprintable() and c not in "\r\n"] == []
+
+
+def on_a_terminal(command: list[str]) -> str:
+    """What a command writes to a terminal."""
+    ours, theirs = pty.openpty()
+    running = subprocess.Popen(command, cwd=ROOT, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    written = b""
+    with contextlib.suppress(OSError):  # the end of a terminal is an error on Linux
+        while piece := os.read(ours, 65536):
+            written += piece
+    os.close(ours)
+    assert running.wait(timeout=60) == 0, written
+    return written.decode()
+
+
+def test_a_defect_in_the_face_of_hostile_text_says_so_harmlessly() -> None:
+    code, _, err = ended(r"raise ValueError('\x1b]8;;http://evil\x07' + 'x' * 1_000_000)")
+    assert code == 1
+    assert "Traceback" in err
+    assert "␛]8;;http://evil␇" in err
+    assert "more characters" in err
+    assert len(err) < 10_000
+    assert "\x1b" not in err
+
+
+def test_a_file_name_is_no_way_to_the_terminal() -> None:
+    code, _, err = ended(r"open('/nowhere/\x1b[2J')" + "\n")
+    assert code == 1
+    code, _, err = ended(r"raise OSError(28, 'full', '\x1b[2Ja.json')")
+    assert (code, err[:47]) == (1, "error: no space left on the disk (␛[2Ja.json): ")
 
 
 def test_progress_in_a_log_is_a_line_now_and_then() -> None:

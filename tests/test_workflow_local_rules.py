@@ -144,10 +144,14 @@ def write_recipe(run: Path, **changes: Any) -> Path:
     return run / "recipe.yaml"
 
 
-def test_a_round_gets_the_policy_before_it_unchanged(tmp_path: Path) -> None:
-    before = policy(tmp_path, "policy.json")
-    advance(write_recipe(tmp_path), 1, before, tmp_path / "policy_in.json", None)
-    assert (tmp_path / "policy_in.json").read_bytes() == before.read_bytes()
+def test_a_round_gets_the_policy_before_it_with_its_origin(tmp_path: Path) -> None:
+    settings, before = write_recipe(tmp_path), policy(tmp_path, "base/policy.json")
+    out = tmp_path / "phases" / "align" / "r1" / "policy_in.json"
+    advance(settings, 1, before, out, None)
+    old, new = read_manifest(before), read_manifest(out)
+    assert (new.digest, new.lineage) == (old.digest, old.lineage)
+    assert new.facts == {**old.facts, "manifest": "base/policy.json"}
+    assert (new.files, dict(new.checksums)) == ((), {})
 
 
 @pytest.mark.parametrize(("value", "stops"), [(19.0, False), (21.0, True)])

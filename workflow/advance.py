@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from stages.artifacts.manifest import read_manifest, table_files, write_manifest
+from stages.artifacts.manifest import Manifest, read_manifest, table_files, write_manifest
+from stages.artifacts.provenance import ORIGIN
 from stages.artifacts.schemas import METRICS
 from stages.artifacts.store import read_rows
 from stages.contract.options import Out, PolicyFile, RecipeFile, Round, main
@@ -32,7 +34,7 @@ def advance(
         list[Path] | None, typer.Argument(help="evaluations of round 0 and of the last round")
     ] = None,
 ) -> None:
-    """Copy the manifest of the policy; note the reason if the phase ends before this round.
+    """Hand on the policy with its digest; note the reason if the phase ends before this round.
 
     ``stop_when`` has come true, or the last round's update says that it was the last.
     """
@@ -41,7 +43,19 @@ def advance(
     if stopped is None and evidence:
         first, last = (_metrics(path) for path in evidence)
         stopped = reason_to_stop(load_recipe(recipe).stop_when, first, last, number - 1)
-    write_manifest(out, dataclasses.replace(before, stopped=stopped))
+    write_manifest(out, handed_on(before, policy, recipe.parent, stopped))
+
+
+def handed_on(policy: Manifest, path: Path, run_folder: Path, stopped: str | None) -> Manifest:
+    """A note that names a policy: its weights, digest and lineage, and the manifest they are of."""
+    origin = os.path.relpath(path, run_folder)
+    return dataclasses.replace(
+        policy,
+        files=(),
+        checksums={},
+        stopped=stopped,
+        facts={**policy.facts, ORIGIN: origin},
+    )
 
 
 def reason_to_stop(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from stages.artifacts.manifest import Manifest, joined_digest, read_manifest, write_manifest
+from stages.artifacts.manifest import (
+    Manifest,
+    joined_digest,
+    read_manifest,
+    relative,
+    write_manifest,
+)
+from stages.artifacts.provenance import PARTS
 from stages.contract.options import Out, main
 from stages.runtime.errors import UserError
 
@@ -23,7 +29,7 @@ def join(
     if len(kinds) != 1:
         raise UserError(f"shards of several kinds: {', '.join(sorted(kinds))}", out)
     files = [
-        Path(os.path.relpath(path.parent / name, out.parent)).as_posix()
+        relative(path.parent / name, out)
         for path, manifest in zip(parts, manifests, strict=True)
         for name in manifest.files
     ]
@@ -41,7 +47,13 @@ def join(
             lineage=manifests[0].lineage,
             rows=digest.rows,
             counters=counters,
+            facts={PARTS: [relative(path, out) for path in parts]},
             stopped=manifests[0].stopped,
+            checksums={
+                relative(path.parent / name, out): checksum
+                for path, manifest in zip(parts, manifests, strict=True)
+                for name, checksum in manifest.checksums.items()
+            },
         ),
     )
     _remove_others(parts, {out.parent / name for name in files})

@@ -18,16 +18,21 @@ from stages.artifacts.schemas import TableKind
 from stages.artifacts.store import TableReader
 from stages.runtime.atomic import read_json, write_json
 from stages.runtime.errors import UserError
+from stages.runtime.hashing import settings_hash
 
 FORMAT = 1
+SEAL = "seal"
+"""Key of a manifest that holds a hash of all the others."""
 
 
 @dataclass(frozen=True)
 class Manifest:
     """What a stage made: kind, digest, files (relative to the manifest), lineage, counters.
 
-    ``stopped`` is the reason for which the phase has ended before this round; such a manifest
-    stands for no work.
+    ``files`` are the parts of the table. ``checksums`` has the SHA-256 of every file that was made
+    with it, model folders and tables beside it included, by its place relative to the manifest; a
+    manifest of an older Rondo has none. ``stopped`` is the reason for which the phase has ended
+    before this round; such a manifest stands for no work.
     """
 
     kind: str
@@ -38,29 +43,44 @@ class Manifest:
     counters: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     stopped: str | None = None
+    checksums: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write a manifest atomically."""
-    write_json(
-        path,
-        {
-            "format": FORMAT,
-            "kind": manifest.kind,
-            "digest": manifest.digest,
-            "files": list(manifest.files),
-            "rows": manifest.rows,
-            "counters": dict(manifest.counters),
-            "facts": dict(manifest.facts),
-            "stopped": manifest.stopped,
-            "lineage": manifest.lineage.to_json(),
-        },
-    )
+    value = {
+        "format": FORMAT,
+        "kind": manifest.kind,
+        "digest": manifest.digest,
+        "files": list(manifest.files),
+        "rows": manifest.rows,
+        "counters": dict(manifest.counters),
+        "facts": dict(manifest.facts),
+        "stopped": manifest.stopped,
+        "checksums": dict(manifest.checksums),
+        "lineage": manifest.lineage.to_json(),
+    }
+    write_json(path, {**value, SEAL: settings_hash(value)})
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a manifest stands as it was written; one of an older Rondo has no seal."""
+    value = read_json(path, "manifest")
+    return SEAL not in value or value.pop(SEAL) == settings_hash(value)
 
 
 def read_manifest(path: Path, kind: str | None = None) -> Manifest:
     """Read and check a manifest."""
-    value = read_json(path, "manifest")
+    return parse_manifest(read_json(path, "manifest"), path, kind)
+
+
+def is_manifest(value: Any) -> bool:
+    """Whether a JSON value means to be a manifest that this Rondo reads."""
+    return isinstance(value, dict) and value.get("format") == FORMAT and "lineage" in value
+
+
+def parse_manifest(value: Any, path: Path, kind: str | None = None) -> Manifest:
+    """Check a manifest's JSON value; ``path`` is for messages."""
     again = "remove it and run again"
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise UserError("not a manifest that this Rondo reads", path, again)
@@ -76,6 +96,7 @@ def read_manifest(path: Path, kind: str | None = None) -> Manifest:
             counters=value["counters"],
             facts=value["facts"],
             stopped=value["stopped"],
+            checksums=value.get("checksums", {}),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"a damaged manifest ({error})", path, again) from None

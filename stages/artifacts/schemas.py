@@ -276,6 +276,15 @@ TRAINING_LOG = TableKind(
     made_by="update_policy",
 )
 
+DRAWS = TableKind(
+    "draws",
+    1,
+    _columns(step=pa.int64(), place=pa.int32(), example_id=pa.string()),
+    key=("step", "place"),
+    made_by="update_policy",
+)
+"""What a policy learned from: the example at each place of the batch of each step (from 0)."""
+
 KINDS: dict[str, TableKind] = {
     kind.name: kind
     for kind in (
@@ -293,5 +302,6 @@ KINDS: dict[str, TableKind] = {
         EDGES,
         METRICS,
         TRAINING_LOG,
+        DRAWS,
     )
 }

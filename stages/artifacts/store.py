@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.artifacts.digest import ContentDigest, table_digest
@@ -161,6 +162,23 @@ class TableReader:
         names = self.kind.schema.names if columns is None else list(columns)
         schema = pa.schema([self.kind.schema.field(name) for name in names])
         return pa.Table.from_batches([b.cast(schema) for b in batches], schema=schema)
+
+    def where(self, column: str, wanted: pa.Array) -> pa.Table:
+        """The rows in which a column, as text, is one of ``wanted``, a row group at a time.
+
+        Other columns are read of those groups alone that hold such a row.
+        """
+        found = []
+        try:
+            for number in range(self._file.num_row_groups):
+                own = self._file.read_row_group(number, columns=[column])[column]
+                hits = pc.is_in(own.cast(pa.string()), value_set=wanted)
+                if pc.any(hits).as_py():
+                    found.append(self._file.read_row_group(number).filter(hits))
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(self.path, self.kind, error) from None
+        schema = self.kind.schema
+        return pa.concat_tables([t.cast(schema) for t in found] or [schema.empty_table()])
 
     def digest(self) -> ContentDigest:
         """Digest of the content as it is on disk now."""

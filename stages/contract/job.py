@@ -19,11 +19,16 @@ from filelock import FileLock
 
 from stages.artifacts.digest import ContentDigest
 from stages.artifacts.lineage import InputRef, Lineage, code_version, library_versions
-from stages.artifacts.manifest import Manifest, read_manifest, write_manifest
+from stages.artifacts.manifest import Manifest, read_manifest, relative, write_manifest
 from stages.runtime.atomic import read_json, write_json, write_text
 from stages.runtime.errors import UserError
 from stages.runtime.events import event
-from stages.runtime.hashing import settings_hash
+from stages.runtime.hashing import (
+    checksums_digest,
+    file_digest,
+    folder_checksums,
+    settings_hash,
+)
 from stages.runtime.process import INVOCATION
 from stages.settings.recipe import Recipe, load_recipe
 from stages.settings.subsets import STAGE_VERSIONS, stage_settings
@@ -80,9 +85,16 @@ class Job:
         facts: Mapping[str, Any] | None = None,
         stopped: str | None = None,
         model: str | None = None,
+        beside: Sequence[Path] = (),
+        checksums: Mapping[str, str] | None = None,
     ) -> None:
-        """Write the manifest, the last thing a job does, and remove the scratch folder."""
-        names = tuple(Path(os.path.relpath(f, self.out.parent)).as_posix() for f in files)
+        """Write the manifest, the last thing a job does, and remove the scratch folder.
+
+        ``files`` are the parts of the table, ``beside`` other files that were made with it;
+        ``checksums`` are known already, by place relative to the manifest.
+        """
+        names = tuple(relative(file, self.out) for file in files)
+        sums = {relative(file, self.out): file_digest(file) for file in (*files, *beside)}
         write_manifest(
             self.out,
             Manifest(
@@ -94,10 +106,25 @@ class Job:
                 counters=dict(counters or {}),
                 facts=dict(facts or {}),
                 stopped=stopped,
+                checksums={**sums, **(checksums or {})},
             ),
         )
         shutil.rmtree(self.work, ignore_errors=True)
         event("finished", out=str(self.out), rows=rows, **dict(counters or {}))
+
+    def finish_model(
+        self, kind: str, folder: Path, files: Sequence[Path] = (), **more: Any
+    ) -> None:
+        """Write the manifest of a model folder, whose digest is that of its files."""
+        sums = folder_checksums(folder)
+        place = relative(folder, self.out)
+        self.finish(
+            kind,
+            checksums_digest(sums),
+            files,
+            checksums={f"{place}/{name}": digest for name, digest in sums.items()},
+            **more,
+        )
 
     def pass_by(self, kind: str, reason: str) -> None:
         """Write the manifest of a round that does no work because its phase has stopped."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from stages.runtime.command_line import run_command
 from stages.runtime.process import run_stage
 
 RecipeFile = Annotated[Path, typer.Option("--recipe", help="resolved recipe of the run")]
@@ -26,4 +28,10 @@ def main(name: str, command: Callable[..., Any]) -> None:
     """Run a stage's command with the exit codes of the stage contract."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command(help=command.__doc__)(command)
-    run_stage(name, lambda: app(standalone_mode=True))
+
+    def body() -> None:
+        code = run_command(app)
+        if code:
+            sys.exit(code)
+
+    run_stage(name, body)

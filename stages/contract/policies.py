@@ -38,5 +38,5 @@ def policy_folder(policy: Manifest, run_folder: Path) -> str:
 
 
 def inside_run(folder: Path, run_folder: Path) -> dict[str, object]:
-    """Facts of a policy that stands below the run's folder."""
+    """Facts of a model that stands below the run's folder."""
     return {"folder": folder.relative_to(run_folder).as_posix(), "external": False}

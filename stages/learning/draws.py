@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from stages.runtime.errors import UserError
 from stages.runtime.hashing import seed_from
@@ -33,6 +34,10 @@ class Draws:
         self.order, self.batch_size = order, batch_size
         self._pass, self._first = 0, 0  # the number of the pass at hand and its first draw
         self._ids = self._load()
+
+    def again(self) -> Draws:
+        """The same draws, to be asked for from the first step."""
+        return Draws(self.order, self.batch_size)
 
     def batch(self, step: int) -> list[str]:
         """The example ids of a step (from 0)."""
@@ -78,3 +83,15 @@ class Epochs:
         if self.shuffle:
             order = np.random.default_rng(seed_from(self.seed, "epoch", epoch)).permutation(order)
         return [self.ids[index] for index in np.array_split(order, self.minibatches)[place]]
+
+
+def draw_rows(draws: Batches, steps: int) -> pa.Table:
+    """Step, place in the batch and example id of all draws of ``steps`` steps, from step 0."""
+    batches = [draws.batch(step) for step in range(steps)]
+    return pa.table(
+        {
+            "step": pa.array([step for step, ids in enumerate(batches) for _ in ids], pa.int64()),
+            "place": pa.array([place for ids in batches for place in range(len(ids))], pa.int32()),
+            "example_id": pa.array([name for ids in batches for name in ids], pa.string()),
+        }
+    )

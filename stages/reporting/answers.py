@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.reporting.distributions import NO_TAG, Source
-from stages.reporting.inert import visible
 from stages.reporting.picks import Answer, Evaluated, Followed, extremes, follow, random_prompts
 from stages.reporting.run_data import Phase, Round, RunData, evenly
 from stages.reporting.words import short
+from stages.runtime.inert import visible
 from stages.settings import layout
 
 RANDOM_PROMPTS = 10

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from stages.artifacts.manifest import read_manifest
 from stages.artifacts.schemas import METRICS
 from stages.feedback.from_settings import other_vocabulary
-from stages.reporting.inert import visible
 from stages.reporting.measured import read_metrics
 from stages.reporting.run_data import Metric, Phase, RunData
 from stages.reporting.tables import Table, metrics_table
 from stages.reporting.words import number, percent
+from stages.runtime.inert import visible
 from stages.settings import layout
 from stages.settings.evaluation import FurtherEvaluation
 from stages.settings.recipe import Recipe

@@ -17,9 +17,9 @@ from stages.reporting.figures.svg import Drawing
 from stages.reporting.figures.tags import TAG_LABEL, tag_means
 from stages.reporting.figures.training import training_curves
 from stages.reporting.further import shown
-from stages.reporting.inert import visible
 from stages.reporting.run_data import Phase, RunData, evenly
 from stages.reporting.words import count_of, sentence_case
+from stages.runtime.inert import visible
 from stages.settings.yaml_file import dump_yaml
 
 RIDGES = 6

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.runtime.errors import UserError
+from stages.runtime.inert import one_line
 
 
 def temporary_sibling(path: Path) -> Path:
@@ -90,7 +91,7 @@ def read_json(path: Path, what: str = "file") -> Any:
 
 def explain_os_error(error: OSError) -> str | None:
     """One line for the failures of a disk that a user can mend, None for any other error."""
-    where = f" ({error.filename})" if error.filename else ""
+    where = f" ({one_line(str(error.filename))})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"no space left on the disk{where}: free some and run again, finished work is kept"
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):

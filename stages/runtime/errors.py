@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stages.runtime.inert import one_line
+
 EXIT_OK = 0
 EXIT_FAILURE = 1
 EXIT_USER = 2
@@ -41,10 +43,3 @@ class Unavailable(Exception):  # noqa: N818 - nothing is wrong here
 
 class Preempted(Exception):  # noqa: N818 - no error: the work is saved
     """The process was asked to stop, has saved its work, and leaves with exit code 75."""
-
-
-def one_line(text: str, limit: int = 500) -> str:
-    """Make text safe for one terminal line: no control characters, no line breaks, no flood."""
-    clean = "".join(c if c.isprintable() else " " for c in text)
-    clean = " ".join(clean.split())
-    return clean if len(clean) <= limit else clean[: limit - 1] + "…"

@@ -5,10 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 import structlog
 
-from stages.runtime.errors import one_line
+from stages.runtime.inert import one_line, visible_traceback
+
+LONGEST_VALUE = 2_000
+"""Characters of any one value of an event."""
 
 
 def configure(stage: str) -> None:
@@ -25,8 +30,8 @@ def configure(stage: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.ExceptionRenderer(_traceback),
             _inert,
-            structlog.processors.format_exc_info,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
@@ -38,11 +43,26 @@ def configure(stage: str) -> None:
 
 
 def _inert(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Keep generated text from writing to the terminal: no control characters in any value."""
+    """Keep generated text from writing to the terminal: no control character in any value."""
     return {
-        key: one_line(value, 2000) if isinstance(value, str) and key != "exception" else value
-        for key, value in event.items()
+        key: value if key == "exception" else _inert_value(value) for key, value in event.items()
     }
+
+
+def _inert_value(value: object) -> object:
+    if isinstance(value, str | Path):
+        return one_line(str(value), LONGEST_VALUE)
+    if isinstance(value, Mapping):
+        return {one_line(str(key)): _inert_value(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_inert_value(inner) for inner in value]
+    if isinstance(value, BaseException):
+        return one_line(repr(value), LONGEST_VALUE)
+    return value
+
+
+def _traceback(exc_info: structlog.typing.ExcInfo) -> str:
+    return visible_traceback(exc_info[1])
 
 
 def event(name: str, **values: object) -> None:

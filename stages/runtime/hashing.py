@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,27 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def folder_files(folder: Path) -> list[str]:
+    """Names below a folder of the files in it, hidden ones left out, in the order of paths."""
+    paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
+    return [
+        path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts)
+    ]
+
+
+def folder_checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of each of :func:`folder_files` by its name."""
+    return {name: file_digest(folder / name) for name in folder_files(folder)}
+
+
+def checksums_digest(checksums: Mapping[str, str]) -> str:
+    """SHA-256 over names and checksums, in the order given."""
+    total = hashlib.sha256()
+    for name, digest in checksums.items():
+        total.update(f"{name}\0{digest}\n".encode())
+    return total.hexdigest()
+
+
 def folder_digest(folder: Path) -> str:
     """SHA-256 over names and bytes of the files in a folder, hidden ones left out."""
-    total = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith(".") for part in relative.parts):
-            total.update(f"{relative.as_posix()}\0{file_digest(path)}\n".encode())
-    return total.hexdigest()
+    return checksums_digest(folder_checksums(folder))

@@ -17,6 +17,7 @@ from stages.runtime.errors import (
     Unavailable,
     UserError,
 )
+from stages.runtime.inert import visible_traceback
 
 INVOCATION = "RONDO_INVOCATION"
 """Environment variable that names the Snakemake run to which a process belongs."""
@@ -56,11 +57,9 @@ def _run(body: Callable[[], None]) -> NoReturn:
         _end(f"preempted: {error}", EXIT_PREEMPTED)
     except Unavailable as error:
         _end(f"unavailable: {error}", EXIT_FAILURE)
-    except OSError as error:
-        line = explain_os_error(error)
-        if line is None:
-            raise
-        _end(f"error: {line}", EXIT_FAILURE)
+    except Exception as error:
+        line = explain_os_error(error) if isinstance(error, OSError) else None
+        _end(f"error: {line}" if line else visible_traceback(error), EXIT_FAILURE)
     sys.exit(0)
 
 

@@ -17,7 +17,7 @@ from stages.generation.protocol import Decoding
 from stages.learning import from_settings
 from stages.learning.behaviour import RAW
 from stages.learning.checkpoints import Checkpoints
-from stages.learning.draws import Epochs
+from stages.learning.draws import Epochs, draw_rows
 from stages.learning.experience import Experience
 from stages.learning.ppo import PpoUpdater
 from stages.learning.rollouts import Onlookers, Rollout
@@ -175,4 +175,5 @@ def prepare_ppo(job: Job, inputs: Mapping[str, Any], settings: PpoUpdate) -> Upd
         lambda target: ppo.save(target, trainer),
         {"unscored": found.unscored},
         ppo.measured,
+        lambda: draw_rows(draws, trainer.step),
     )

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from stages.contract.job import Job
 from stages.feedback.from_settings import phase_vocabulary
 from stages.feedback.tags import Vocabulary
@@ -14,7 +16,7 @@ from stages.learning.agreement import Sampled, check_agreement
 from stages.learning.checkpoints import Checkpoints
 from stages.learning.conditional import ConditionalUpdater
 from stages.learning.controllers import Controller
-from stages.learning.draws import Draws
+from stages.learning.draws import Draws, draw_rows
 from stages.learning.examples import Example
 from stages.learning.losses import ConditionalWeights
 from stages.learning.sft import SftUpdater
@@ -54,7 +56,11 @@ def prepare_update(job: Job, inputs: Mapping[str, Any]) -> Update:
         learner.save(target)
         return {}
 
-    return Update(trainer, settings, trainer.run, save, facts)
+    def draws() -> pa.Table:
+        assert isinstance(trainer.draws, Draws)
+        return draw_rows(trainer.draws.again(), trainer.step)
+
+    return Update(trainer, settings, trainer.run, save, facts, draws=draws)
 
 
 def _settings(update: dict[str, Any]) -> ConditionalUpdate | SftUpdate | PpoUpdate:

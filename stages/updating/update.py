@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from stages.learning.trainer import StepRecord, Trainer
 from stages.settings.learning import LearnerSettings
 
@@ -17,7 +19,8 @@ Facts = dict[str, Any]
 class Update:
     """``run`` trains and gives the record of every step. ``save`` writes the policy into a folder,
     and beside it what goes with it, and gives facts of that for the manifest. ``measured`` are
-    further rows of the training log, known when it has run.
+    further rows of the training log, known when it has run. ``draws`` are rows of the draws table;
+    None where the round is made of many batches of answers, each of which is learnt from whole.
     """
 
     trainer: Trainer
@@ -26,3 +29,4 @@ class Update:
     save: Callable[[Path], Facts]
     facts: Facts = field(default_factory=dict)
     measured: Callable[[], list[dict[str, Any]]] = list
+    draws: Callable[[], pa.Table | None] = lambda: None

@@ -17,9 +17,9 @@ from stages.reporting.figures.style import (
     tag_colors,
 )
 from stages.reporting.figures.svg import Drawing, canvas, drawing
-from stages.reporting.inert import visible
 from stages.reporting.run_data import Phase, Round, evenly
 from stages.reporting.words import large
+from stages.runtime.inert import visible
 
 SHOWN_ROUNDS = 12
 """Most rounds of birth that get a row of their own."""

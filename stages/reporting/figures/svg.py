@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from stages.reporting.figures.style import RC
-from stages.reporting.inert import visible
+from stages.runtime.inert import visible
 
 XLINK = "http://www.w3.org/1999/xlink"
 DRAWN = {"svg", "g", "path", "rect", "use", "text", "tspan", "defs", "clipPath", "circle", "line"}

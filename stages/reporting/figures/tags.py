@@ -15,8 +15,8 @@ from stages.reporting.figures.style import (
     tag_colors,
 )
 from stages.reporting.figures.svg import Drawing, canvas, drawing, settle
-from stages.reporting.inert import visible
 from stages.reporting.run_data import Phase
+from stages.runtime.inert import visible
 
 TAG_LABEL = 28
 """Characters of a tag's words that a figure shows."""

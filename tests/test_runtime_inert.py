@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from stages.reporting.inert import LONGEST, environment, visible
+from stages.reporting.inert import environment
+from stages.runtime.inert import LONGEST, is_hidden, one_line, visible, visible_traceback
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,31 @@ def test_a_flood_is_cut_with_a_note() -> None:
 def test_nothing_hidden_is_left(text: str) -> None:
     left = {unicodedata.category(c) for c in visible(text) if c not in "\n\t\u200c\u200d"}
     assert not left & {"Cc", "Cf", "Co", "Cn", "Zl", "Zp"}
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=300))
+def test_one_line_is_one_line_of_bounded_length(text: str) -> None:
+    line = one_line(text, 40)
+    assert len(line) <= 40
+    assert not [c for c in line if is_hidden(c)]
+    assert line == " ".join(line.split())
+
+
+def test_one_line_of_a_flood_is_cut() -> None:
+    assert one_line("x" * 1_000_000, 10) == "x" * 9 + "…"
+    assert one_line("ten signs.", 10) == "ten signs."
+    assert one_line(" " * 1_000_000, 10).endswith("…")
+
+
+def test_a_traceback_shows_what_its_message_hides() -> None:
+    try:
+        raise ValueError("\x1b[31m" + "\n" * 5_000 + "z" * 9_000)
+    except ValueError as error:
+        shown = visible_traceback(error)
+    assert "ValueError: ␛[31m" in shown
+    assert "more lines]" in shown
+    assert "[7,000 more characters]" in shown
+    assert len(shown.splitlines()) < 500
 
 
 def test_every_expression_of_a_template_is_shown_and_escaped(tmp_path) -> None:
