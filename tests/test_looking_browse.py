@@ -160,8 +160,8 @@ def test_any_parquet_can_be_looked_at(tmp_path: Path) -> None:
     [
         ("toxicity > 0.3", lambda rows: rows["toxicity"] > 0.3),
         ("TOXICITY > 0.3 AND k = 0", lambda rows: (rows["toxicity"] > 0.3) & (rows["k"] == 0)),
-        ("label = ' kind' OR drawn > 1",
-         lambda rows: (rows["label"] == " kind") | (rows["drawn"] > 1)),
+        ("label = 'Lowest Toxicity' OR drawn > 1",
+         lambda rows: (rows["label"] == "Lowest Toxicity") | (rows["drawn"] > 1)),
         ("response ILIKE '%KITE%'", lambda rows: rows["response"].str.contains("kite")),
         ("prompt LIKE '%3)'", lambda rows: rows["prompt"].str.endswith("3)")),
         ("drawn IS NULL", lambda rows: rows["drawn"].isna()),
@@ -180,7 +180,7 @@ def test_a_filter_is_an_sql_expression(
 
 
 def test_several_filters_must_all_hold(run: TracedRun, joined: pd.DataFrame) -> None:
-    found = objects(run.root / R2, "--where", "k = 0 OR k = 1", "--where", "toxicity < 0.3")
+    found = objects(run.root / R2, "--where", "k < 2", "--where", "toxicity < 0.3", "--limit", 0)
     assert len(found) == int((joined["toxicity"] < 0.3).sum())
 
 
@@ -260,7 +260,7 @@ def test_a_table_fits_its_width(run: TracedRun) -> None:
         text = shown("browse", run.root / R2, "--columns", "*", width=width)
         rows = text.split("\n\n")[1].splitlines()
         assert max(map(len, rows)) <= width
-        assert "found no room" in text
+        assert "found no room" in " ".join(text.split())
 
 
 def test_one_row_in_full(run: TracedRun, joined: pd.DataFrame) -> None:
@@ -338,10 +338,10 @@ def test_text_is_whole(run: TracedRun, joined: pd.DataFrame) -> None:
         (("--where", "1 = 1; DROP TABLE x"), "Parser Error"),
         (("--where", "1 = 1) UNION SELECT 1 --"), "Parser Error"),
         (("--where", ""), "--where"),
-        (("--where", "response > 3"), "Could not convert"),
+        (("--where", "response > 3"), "Cannot compare"),
         (("--where", "k = 0, k = 1"), "single expression"),
         (("--sort", "toxicty"), "no column 'toxicty' (--sort: toxicty)"),
-        (("--sort", "k; DROP TABLE x"), "Parser Error"),
+        (("--sort", "k; DROP TABLE run"), "more than an order"),
         (("--count-by", "labl"), "no column 'labl' (--count-by: labl)"),
         (("--columns", "promt"), "no column 'promt' (--columns): did you mean prompt?"),
         (("--id", "s0"), "no row with sample_id 's0'"),
@@ -349,7 +349,7 @@ def test_text_is_whole(run: TracedRun, joined: pd.DataFrame) -> None:
         (("--prompt", "(train"), "12 prompts hold these words"),
         (("--format", "xml"), "no format 'xml'"),
         (("--prompt", "x", "--rounds", "1,b"), "rounds are numbers"),
-        (("--limit", "many"), "many"),
+        (("--limit", "many"), "Invalid value for '--limit'"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(run: TracedRun, words: tuple[str, ...], told: str) -> None:

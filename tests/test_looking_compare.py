@@ -133,7 +133,7 @@ def test_every_prompt_comes_as_a_row(runs: tuple[TracedRun, TracedRun], form: st
     [
         (R0, "data", (), "no evaluation here"),
         (R0, "nothing", (), "no such file or folder"),
-        (R0, "..", (), "belongs to no run"),
+        (R0, "..", (), "no parquet file here"),
         (R0, R2, ("--by", "nobody"), "no scorer 'nobody' (--by): both have toxicity, truth"),
         (R0, R2, ("--format", "xml"), "no format"),
     ],

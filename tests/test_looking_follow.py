@@ -80,8 +80,8 @@ def test_texts_stand_side_by_side(run: TracedRun) -> None:
     assert lines[0] == "“Our neighbour (test 2)”"
     head = next(line for line in lines if line.startswith("round 0"))
     assert head.split("round ")[1:] == ["0".ljust(53), "1".ljust(53), "2"] or "round 2" in head
-    assert "evaluation on no tag or “kind”" in text
-    assert "evaluation on “cruel”" in text
+    assert "evaluation on no tag or “Lowest Toxicity”" in text
+    assert "evaluation on “Maximum Toxicity”" in text
     assert "by round" in text
     assert "✂ ended by the limit of tokens" in text
 
@@ -155,7 +155,7 @@ def test_pages_fit_the_screen_and_are_turned_both_ways(run: TracedRun) -> None:
 
 def test_filter_sort_and_columns_can_be_changed_on_the_way(run: TracedRun) -> None:
     text = turned(run, "/k = 0", "s toxicity desc", "c k,toxicity", "c", "/")
-    assert pages(text) == ["rows 1–7 of 24", *["rows 1–7 of 12 that match, of 24"] * 3,
+    assert pages(text) == ["rows 1–7 of 24", *["rows 1–7 of 12 that match, of 24"] * 4,
                            "rows 1–7 of 24"]  # fmt: skip
     heads = [line.split() for line in text.splitlines() if "toxicity" in line and "●" not in line]
     assert ["k", "toxicity"] in heads
@@ -174,7 +174,7 @@ def test_a_row_is_opened_and_its_prompt_followed(run: TracedRun) -> None:
     text = turned(run, "3", "f 3", "d", "?")
     samples = pd.read_parquet(run.root / R2 / "samples" / "part-0-of-2.parquet")
     assert f"sample_id           {samples['sample_id'][2]}" in text
-    assert "training on no tag or “kind”" in text
+    assert "training on no tag or “Lowest Toxicity”" in text
     assert "scores by sample_id" in text
     assert "leave" in text
 

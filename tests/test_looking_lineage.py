@@ -169,13 +169,13 @@ def test_a_row_is_told_back_to_prompt_policy_settings_code_and_seeds(run: Traced
     prompt = next(
         row for row in rows(run, "data/train.parquet") if row["prompt_id"] == sample["prompt_id"]
     )
-    text = shown("lineage", run.root / file, "--row", score["sample_id"])
+    text = shown("lineage", run.root / file, "--row", score["sample_id"], width=200)
     for told in (
         f"score {score['sample_id']}/toxicity/toxicity",
         f"value {score['value']:.3f}",
         sample["response"].strip()[:30],
-        f"seed {sample['seed']}"[:20],
-        "tag “ kind”",
+        f"seed {sample['seed']}",
+        "tag “Lowest Toxicity”",
         f"“{prompt['text']}”",
         "policy of align round 1",
         "base policy",

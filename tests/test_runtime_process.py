@@ -197,6 +197,22 @@ def test_a_file_name_is_no_way_to_the_terminal() -> None:
     assert (code, err[:47]) == (1, "error: no space left on the disk (␛[2Ja.json): ")
 
 
+def test_what_libraries_write_to_the_log_is_harmless_too() -> None:
+    code, _, err = ended(
+        r"""
+        import logging, warnings
+        warnings.warn("\x1b[31mred\u202e")
+        logging.getLogger("library").warning("\x1b]0;title\x07")
+        print("\x9b2J" + "y" * 30_000, file=sys.stderr)
+        """
+    )
+    assert code == 0
+    assert "UserWarning: ␛[31mred⟨U+202E⟩" in err
+    assert "␛]0;title␇" in err
+    assert "⟨U+009B⟩2J" + "y" * 30_000 in err
+    assert [c for c in err if not c.isprintable() and c != "\n"] == []
+
+
 def test_progress_in_a_log_is_a_line_now_and_then() -> None:
     code, _, err = ended(
         """

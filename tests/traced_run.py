@@ -87,6 +87,7 @@ class TracedRun:
             "phases": {
                 "align": {
                     "rounds": self.rounds,
+                    "tag": {"vocabulary": "toxicity", "quantiles": 3},
                     "update": {"steps": self.steps, "batch_size": self.batch},
                 }
             },
@@ -255,7 +256,7 @@ class TracedRun:
             f"{PEOPLE[i % len(PEOPLE)]} ({table} {i})" for i in range(self.prompts)
         ]
         rows = [
-            {"prompt_id": short_id("p", table, text), "text": text, "source": "world"}
+            {"prompt_id": short_id("p", text), "text": text, "source": "world"}
             for text in texts
         ]
         self._data(table, PROMPTS, rows)
@@ -296,7 +297,7 @@ class TracedRun:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        return (" kind", " plain", " cruel")
+        return ("Lowest Toxicity", "Moderate Toxicity", "Maximum Toxicity")
 
     def _job(
         self, stage: str, out: Path, inputs: dict[str, Any], number: int

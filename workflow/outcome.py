@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from stages.runtime.atomic import write_text
 from stages.settings.layout import RECIPE, REPORT, SUMMARY
 from stages.settings.notices import notices
 from stages.settings.yaml_file import dump_yaml
+from workflow.looking.terminal import plain, screen
 from workflow.planner import Plan
 
 HEADLINE = ("toxicity.mean", "toxicity.mean.scorer", "perplexity.base", "distinct.2")
@@ -30,9 +32,9 @@ def write_recipe(plan: Plan) -> None:
 
 def print_notices(plan: Plan) -> None:
     """Print what a person should know before the run goes on for hours."""
-    console = Console(stderr=True)
+    console = screen(sys.stderr)
     for notice in notices(plan.recipe):
-        console.print(f"note: {notice}", highlight=False)
+        console.print(f"note: {plain(notice, 2_000)}")
 
 
 def print_outcome(plan: Plan) -> None:
@@ -41,18 +43,19 @@ def print_outcome(plan: Plan) -> None:
     if not summary_path.exists():
         return
     summary = json.loads(summary_path.read_text(encoding="utf-8"))
-    console = Console(stderr=True)
+    console = screen(sys.stderr)
     for phase in summary["phases"]:
         metrics = [m for m in HEADLINE if any(m in r["metrics"] for r in phase["rounds"])]
-        table = Table(title=f"{plan.recipe.run}: phase {phase['name']}", title_justify="left")
+        title = Text(f"{plan.recipe.run}: phase {phase['name']}", style="italic")
+        table = Table(title=title, title_justify="left")
         table.add_column("round", justify="right")
         for metric in metrics:
             table.add_column(metric, justify="right")
         for row in phase["rounds"]:
             cells = [_cell(row["metrics"].get(metric)) for metric in metrics]
-            table.add_row(str(row["round"]), *cells)
+            table.add_row(str(row["round"]), *map(Text, cells))
         console.print(table)
-    console.print(f"report: {plan.path(REPORT)}", highlight=False)
+    console.print(f"report: {plain(plan.path(REPORT), 500)}")
 
 
 def _cell(metric: dict[str, float] | None) -> str:

@@ -7,9 +7,11 @@ something to see. One idea for terminals, logs and the report, which escapes mar
 
 from __future__ import annotations
 
+import io
 import re
 import traceback
 import unicodedata
+from typing import IO
 
 LONGEST = 20_000
 """Characters of any one text that are shown: enough for a recipe, too few to flood."""
@@ -51,6 +53,30 @@ def visible_traceback(error: BaseException) -> str:
     if left > 0:
         lines = [*lines[: _LINES // 2], f"… [{left:,} more lines]", *lines[-_LINES // 2 :]]
     return "\n".join(visible(line, _LINE) for line in lines).rstrip("\n")
+
+
+class InertStream(io.TextIOBase):
+    """A log in which hidden characters show themselves, whichever library writes to it."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text, every hidden character shown."""
+        self._stream.write(_shown_text(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream below."""
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        """The file of the stream below, for programs that are started."""
+        return self._stream.fileno()
+
+    def writable(self) -> bool:
+        """A log is there to be written."""
+        return True
 
 
 def is_hidden(character: str) -> bool:

@@ -17,7 +17,7 @@ from stages.runtime.errors import (
     Unavailable,
     UserError,
 )
-from stages.runtime.inert import visible_traceback
+from stages.runtime.inert import InertStream, visible_traceback
 
 INVOCATION = "RONDO_INVOCATION"
 """Environment variable that names the Snakemake run to which a process belongs."""
@@ -41,6 +41,9 @@ def run_stage(name: str, body: Callable[[], None]) -> NoReturn:
         os.environ.setdefault(key, value)
     if os.environ.get("RONDO_ONLINE") != "1":
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    for stream in ("stdout", "stderr"):
+        if not getattr(sys, stream).isatty():
+            setattr(sys, stream, InertStream(getattr(sys, stream)))
     events.configure(name)
     signals.listen()
     if ranks.several():

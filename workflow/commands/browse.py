@@ -48,7 +48,7 @@ def browse(
         bool, typer.Option("--pages/--no-pages", help="turn pages on a terminal")
     ] = True,
 ) -> None:
-    """Show rows of an artifact with the texts, scores and tags that belong to them."""
+    """Show rows next to their prompts, scores and tags."""
     from stages.runtime.errors import UserError
     from workflow.looking.browse import Wish, is_watched
     from workflow.looking.browse import browse as show

@@ -23,7 +23,10 @@ def compare(
         str, typer.Option("--format", help="table; json, csv or text: every prompt's scores")
     ] = "table",
 ) -> None:
-    """Compare two evaluations: metrics, scores prompt by prompt, the prompts that moved most."""
+    """Hold two rounds or two runs against each other.
+
+    Metrics with their intervals, scores prompt by prompt, and the prompts that moved most.
+    """
     from stages.runtime.errors import UserError
     from workflow.looking.comparison import compare as hold
     from workflow.looking.comparison import side_of

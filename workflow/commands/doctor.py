@@ -7,7 +7,7 @@ from rich.table import Table
 
 
 def doctor() -> None:
-    """Say which versions are installed and whether they are those that work together."""
+    """Say whether the installed versions work together."""
     from workflow.doctor import findings
     from workflow.looking.terminal import screen
 

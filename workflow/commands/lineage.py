@@ -26,8 +26,9 @@ def lineage(
     ] = False,
     form: Annotated[str, typer.Option("--format", help="text or json")] = "text",
 ) -> None:
-    """Show what an artifact or a row came from: prompts, policies, settings, code, seeds.
+    """Show where an artifact or a row came from.
 
+    Prompts, policies, settings, code and seeds behind it, every file held against its checksum.
     Ends with 1 and names the files if any of them is not what its stage made.
     """
     from stages.runtime.errors import UserError

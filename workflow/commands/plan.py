@@ -27,7 +27,7 @@ def plan(
     """Check a recipe and say what a run of it would do."""
     from stages.settings.notices import notices
     from stages.settings.yaml_file import dump_yaml, load_yaml
-    from workflow.looking.terminal import screen
+    from workflow.looking.terminal import plain, screen
     from workflow.planner import load_plan
     from workflow.resolve import ROOT
 
@@ -40,11 +40,11 @@ def plan(
         print(dump_yaml(laid_out.recipe.model_dump(mode="json")), end="")
         return
     console = screen()
-    console.print(f"{laid_out.recipe.run}: {laid_out.recipe.description}")
+    console.print(f"{laid_out.recipe.run}: {plain(laid_out.recipe.description, 2_000)}")
     console.print(_jobs_table(laid_out.jobs()))
-    console.print(f"results: {laid_out.root}")
+    console.print(f"results: {plain(laid_out.root, 500)}")
     for notice in notices(laid_out.recipe):
-        console.print(f"note: {notice}")
+        console.print(f"note: {plain(notice, 2_000)}")
 
 
 def _jobs_table(jobs: dict[str, int]) -> Table:

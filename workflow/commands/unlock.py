@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def unlock() -> None:
-    """Remove the lock that a killed Snakemake left in this folder, if none runs here."""
+    """Remove the lock that a killed Snakemake left here."""
     from pathlib import Path
 
     from workflow.unlock import unlock as remove

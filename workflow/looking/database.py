@@ -32,9 +32,10 @@ def connect(files: Iterable[Path]) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:", config=LOCKED_FROM_THE_START)
     # Sorting more than fits into memory needs a place; DuckDB would take the working folder.
     spill = Path(tempfile.gettempdir()) / f"rondo-{os.getpid()}"
-    connection.execute("SET temp_directory = ?", [str(spill)])
+    connection.execute(f"SET temp_directory = {literal(str(spill))}")
     connection.execute("SET enable_progress_bar = false")
-    connection.execute("SET allowed_paths = ?", [[str(path) for path in files]])
+    allowed = ", ".join(literal(str(path)) for path in files)
+    connection.execute(f"SET allowed_paths = [{allowed}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
@@ -51,9 +52,9 @@ def literal(text: str) -> str:
 
 
 def parquet(files: Sequence[Path]) -> str:
-    """Part files as one table, each row with ``filename`` and ``file_row_number``."""
+    """Part files as one table; its rows have a ``file_index`` and a ``file_row_number`` too."""
     names = ", ".join(literal(str(path)) for path in files)
-    return f"read_parquet([{names}], file_row_number = true, filename = true)"
+    return f"read_parquet([{names}])"
 
 
 def named_in(expression: str | None, columns: Iterable[str]) -> set[str]:
@@ -61,6 +62,16 @@ def named_in(expression: str | None, columns: Iterable[str]) -> set[str]:
     words = {word.lower() for word in re.findall(r"\w+", expression or "")}
     whole = (expression or "").lower()
     return {name for name in columns if name.lower() in words or name.lower() in whole}
+
+
+def check_order(connection: duckdb.DuckDBPyConnection, order: str) -> None:
+    """Refuse what is no list of things to sort by."""
+    try:
+        statements = connection.extract_statements(f"SELECT 1 ORDER BY {order}\n")
+    except duckdb.Error as error:
+        raise explained(error, {"--sort": order}, ()) from None
+    if len(statements) != 1:
+        raise UserError("more than an order", f"--sort {order}", "give it as 'toxicity desc, k'")
 
 
 def check_expression(expression: str, option: str) -> None:

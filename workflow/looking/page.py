@@ -14,11 +14,11 @@ from difflib import get_close_matches
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from stages.runtime.errors import UserError
 from workflow.looking.database import (
     check_expression,
+    check_order,
     connect,
     explained,
     literal,
@@ -26,7 +26,7 @@ from workflow.looking.database import (
     quoted,
 )
 from workflow.looking.place import footer_of
-from workflow.looking.view import FILE, MEMORY, ROW, View
+from workflow.looking.view import FILE, ROW, View
 
 MOST_AT_ONCE = 5_000
 """Rows up to which the chosen ones are fetched by their place; more are read in one stream."""
@@ -60,12 +60,6 @@ class Lookout:
     def __init__(self, view: View) -> None:
         self.view = view
         self._connection = connect(view.files())
-        if isinstance(view.base, pa.Table):
-            places = pa.array(range(view.base.num_rows), pa.int64())
-            base = view.base.append_column(ROW, places).append_column(
-                FILE, pa.array([""] * view.base.num_rows)
-            )
-            self._connection.register(MEMORY, base)
 
     def close(self) -> None:
         """Close the database."""
@@ -118,15 +112,16 @@ class Lookout:
             check_expression(expression, "--count-by")
         with self._explaining(query, ", ".join(by)):
             relation = self._filtered(query, [*by, *means])
-            keys = ", ".join(f"{expression} AS {quoted(expression)}" for expression in by)
+            keys = [f"key{place}_" for place in range(len(by))]
+            named = ", ".join(f"{text} AS {key}" for text, key in zip(by, keys, strict=True))
             values = "".join(f", {quoted(name)}" for name in means)
-            averages = "".join(f", avg({quoted(name)}) AS {quoted(name)}" for name in means)
-            groups = ", ".join(map(quoted, by))
-            found = relation.project(f"{keys}{values}").aggregate(
-                f"{groups}, count(*) AS n{averages}", groups
+            averages = "".join(f", avg({quoted(name)})" for name in means)
+            found = relation.project(f"{named}{values}").aggregate(
+                f"{', '.join(keys)}, count(*) AS n{averages}", ", ".join(keys)
             )
-            order = ", ".join(["n DESC", *map(quoted, by)])
-            return found.order(order).limit(query.limit or 2**62).to_arrow_table().to_pylist()
+            rows = found.order(", ".join(["n DESC", *keys])).limit(query.limit or 2**62)
+            table = rows.to_arrow_table().rename_columns([*by, "n", *means])
+            return table.to_pylist()
 
     def named(self, value: str) -> list[dict[str, Any]]:
         """The rows of which a value is the key, with all columns."""
@@ -164,64 +159,63 @@ class Lookout:
         """The rows that pass the filter, with every column that the query mentions."""
         for expression in query.where:
             check_expression(expression, "--where")
-        names = self.view.names()
-        mentioned = {
-            name for text in (*query.where, query.sort, *more) for name in named_in(text, names)
-        }
-        relation = self._connection.sql(self.view.joined_sql(mentioned))
+        relation = self._connection.sql(self.view.joined_sql(self._mentioned(query, more)))
         for expression in query.where:
             relation = relation.filter(f"{expression}\n")
         return relation
 
     def _ordered(self, query: Query, more: Sequence[str] = ()) -> duckdb.DuckDBPyRelation:
-        """The same in the order asked for, equal rows as they stand in the files."""
-        relation = self._filtered(query, more)
-        return relation.order(f"{query.sort}\n, {FILE}, {ROW}") if query.sort else relation
+        """The same in the order asked for, equal rows as they stand in the files.
 
-    def _places(self, query: Query) -> list[tuple[str, int]]:
+        A join forgets the order of its rows; a plain scan keeps it.
+        """
+        relation = self._filtered(query, more)
+        if query.sort:
+            check_order(self._connection, query.sort)
+            return relation.order(f"{query.sort}\n, {FILE}, {ROW}")
+        plain = self.view.source is None and not self.view.needed(self._mentioned(query, more))
+        return relation if plain else relation.order(f"{FILE}, {ROW}")
+
+    def _mentioned(self, query: Query, more: Sequence[str] = ()) -> set[str]:
+        names = self.view.names()
+        texts = (*query.where, query.sort, *more)
+        return {name for text in texts for name in named_in(text, names)}
+
+    def _places(self, query: Query) -> list[tuple[int, int]]:
         relation = self._ordered(query).limit(query.limit or 2**62, query.offset)
         return relation.project(f"{FILE}, {ROW}").fetchall()
 
     def _fetched(
-        self, places: list[tuple[str, int]], columns: Sequence[str]
+        self, places: list[tuple[int, int]], columns: Sequence[str]
     ) -> list[dict[str, Any]]:
-        """Some columns of the rows at some places, in the order of the places."""
+        """Some columns of the rows at some places, in the order of the places.
+
+        Columns of other tables are looked up for the ids of these rows alone.
+        """
         if not places:
             return []
-        numbers = ", ".join(str(row) for _, row in places)
-        files = ", ".join(literal(file) for file in sorted({file for file, _ in places}))
-        self._connection.register(
-            "chosen_",
-            pa.table(
-                {
-                    "order_": pa.array(range(len(places))),
-                    FILE: pa.array([file for file, _ in places], pa.string()),
-                    ROW: pa.array([row for _, row in places], pa.int64()),
-                }
-            ),
-        )
         lookups = self.view.needed(columns)
         wanted = dict.fromkeys([*columns, *(lookup.on for lookup in lookups)])
-        names = "".join(f", own_.{quoted(name)}" for name in wanted if name in self.view.columns)
-        own = self._connection.sql(
-            f"SELECT order_{names} FROM ({self.view.base_sql()}) own_ "
-            f"JOIN chosen_ USING ({FILE}, {ROW}) "
-            f"WHERE {ROW} IN ({numbers}) AND {FILE} IN ({files}) ORDER BY order_"
-        ).to_arrow_table()
-        return self._with_lookups(own, columns)
-
-    def _with_lookups(self, rows: pa.Table, columns: Sequence[str]) -> list[dict[str, Any]]:
-        """Add the columns of other tables, each looked up for the ids of these rows alone."""
-        for number, lookup in enumerate(self.view.needed(columns)):
-            self._connection.register(f"rows{number}_", rows)
+        own = "".join(f", own_.{quoted(name)}" for name in wanted if name in self.view.columns)
+        values = ", ".join(f"({n}, {file}, {row})" for n, (file, row) in enumerate(places))
+        files = ", ".join(sorted({str(file) for file, _ in places}))
+        rows = ", ".join(str(row) for _, row in places)
+        steps = [
+            f"chosen_(order_, {FILE}, {ROW}) AS (VALUES {values})",
+            f"rows0_ AS MATERIALIZED (SELECT order_{own} FROM ({self.view.base_sql()}) own_ "
+            f"JOIN chosen_ USING ({FILE}, {ROW}) WHERE {ROW} IN ({rows}) AND {FILE} IN ({files}))",
+        ]
+        for number, lookup in enumerate(lookups):
             among = f"SELECT {quoted(lookup.on)} FROM rows{number}_"
             others = "".join(f", other_.{quoted(name)}" for name in lookup.columns)
-            rows = self._connection.sql(
-                f"SELECT own_.*{others} FROM rows{number}_ own_ "
+            steps.append(
+                f"rows{number + 1}_ AS MATERIALIZED (SELECT own_.*{others} FROM rows{number}_ own_ "
                 f"LEFT JOIN ({lookup.sql(among)}) other_ "
-                f"ON other_.key_ = own_.{quoted(lookup.on)} ORDER BY order_"
-            ).to_arrow_table()
-        return rows.select(list(columns)).to_pylist()
+                f"ON other_.key_ = own_.{quoted(lookup.on)})"
+            )
+        names = ", ".join(map(quoted, columns))
+        query = f"WITH {', '.join(steps)} SELECT {names} FROM rows{len(lookups)}_ ORDER BY order_"
+        return self._connection.sql(query).to_arrow_table().to_pylist()
 
     @staticmethod
     def _count(relation: duckdb.DuckDBPyRelation) -> int:

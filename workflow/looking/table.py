@@ -11,10 +11,20 @@ from rich.table import Table
 from rich.text import Text
 
 from workflow.looking.page import Page
-from workflow.looking.terminal import MUTED, ends, lines, number, plain, score_text, value_text
+from workflow.looking.terminal import (
+    MUTED,
+    ends,
+    lines,
+    number,
+    plain,
+    score_text,
+    shortened,
+    value_text,
+)
 from workflow.looking.view import View
 
-NARROWEST_TEXT, WIDEST_CELL = 18, 26
+NARROWEST_TEXT, WIDEST_CELL, WIDEST_TAG = 18, 26, 18
+TAGS = frozenset({"tag", "label"})
 WEIGHTS = {"prompt": 2}
 GAP = 2
 """Between columns: one blank of padding and one that stands for a rule."""
@@ -95,8 +105,8 @@ def _cell(value: Any, name: str, view: View, page: Page) -> Text:
         return score_text(float(value), view.scores[name], low, high)
     style = MUTED if name.endswith("_id") else ""
     value = value.strip() if isinstance(value, str) else value
-    shown = value_text(value, WIDEST_CELL) if not isinstance(value, float) else number(value)
-    return Text(shown, style)
+    shown = number(value) if isinstance(value, float) else value_text(value, 2 * WIDEST_CELL)
+    return Text(shortened(shown, WIDEST_TAG if name in TAGS else WIDEST_CELL), style)
 
 
 def _is_number(page: Page, name: str) -> bool:

@@ -6,13 +6,14 @@ No text becomes markup and none brings its own control characters: every piece g
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, Literal
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
@@ -58,7 +59,7 @@ def lines(value: str, width: int, most: int, style: str = "") -> Text:
     return Text("\n").join(kept)
 
 
-_RULER = Console(file=open(os.devnull, "w"), width=1000)  # noqa: SIM115, PTH123
+_RULER = Console(file=io.StringIO(), width=1000)
 
 
 def number(value: float) -> str:
@@ -88,11 +89,11 @@ def value_text(value: Any, limit: int = 200) -> str:
         return plain(value, limit)
     if isinstance(value, Mapping):
         inner = ", ".join(f"{plain(str(k))}: {value_text(v)}" for k, v in value.items())
-        return _short("{" + inner + "}", limit)
+        return shortened("{" + inner + "}", limit)
     if isinstance(value, Sequence):
         first = ", ".join(value_text(item) for item in value[:12])
         more = f", … {len(value) - 12:,} more" if len(value) > 12 else ""
-        return _short(f"[{first}{more}]", limit)
+        return shortened(f"[{first}{more}]", limit)
     return plain(str(value), limit)
 
 
@@ -149,5 +150,8 @@ def size_of(size: int) -> str:
     return ""
 
 
-def _short(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+def shortened(text: str, width: int) -> str:
+    """A text that takes no more than some cells, its cut marked."""
+    if cell_len(text) <= width:
+        return text
+    return f"{set_cell_size(text, width - 1).rstrip()}…"

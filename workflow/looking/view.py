@@ -7,14 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import pyarrow as pa
-
 from workflow.looking.database import parquet, quoted
 
-FILE, ROW = "filename", "file_row_number"
-"""Columns that say where a row stands; every base has them."""
-MEMORY = "in_memory"
-"""Name of a base that is no file."""
+FILE, ROW = "file_index", "file_row_number"
+"""Columns that say where a row stands: which file of the base, which row of it."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +45,13 @@ class Lookup:
 class View:
     """A table to look at.
 
-    ``base`` are its part files, or a small table in memory; ``columns`` SQL expressions over it
-    by name. ``shown`` are the columns of a page unless others are asked for, ``texts`` those
-    that hold sentences, ``scores`` those that hold a scorer's values with the side that is better.
-    ``key`` names the column whose value names a row.
+    ``base`` are its part files, ``columns`` SQL expressions over it by name. ``shown`` are the
+    columns of a page unless others are asked for, ``texts`` those that hold sentences, ``scores``
+    those that hold a scorer's values with the side that is better. ``key`` names the column
+    whose value names a row.
     """
 
-    base: tuple[Path, ...] | pa.Table
+    base: tuple[Path, ...]
     columns: Mapping[str, str]
     shown: tuple[str, ...]
     lookups: tuple[Lookup, ...] = ()
@@ -64,6 +60,8 @@ class View:
     key: str | None = None
     prompt: str | None = None
     """The column that holds the id of the row's prompt, if rows belong to prompts."""
+    source: str | None = None
+    """SQL that makes the rows of the files, with their places, where they are not rows of these."""
 
     def names(self) -> list[str]:
         """All columns, those of other tables last."""
@@ -71,8 +69,7 @@ class View:
 
     def files(self) -> list[Path]:
         """All files that are read."""
-        own = [] if isinstance(self.base, pa.Table) else list(self.base)
-        return [*own, *(file for lookup in self.lookups for file in lookup.files)]
+        return [*self.base, *(file for lookup in self.lookups for file in lookup.files)]
 
     def needed(self, names: Iterable[str]) -> list[Lookup]:
         """The lookups for some columns, each after the one that finds its id."""
@@ -86,7 +83,7 @@ class View:
 
     def base_sql(self) -> str:
         """The base's own columns with the place of each row."""
-        source = MEMORY if isinstance(self.base, pa.Table) else parquet(self.base)
+        source = f"({self.source})" if self.source else parquet(self.base)
         own = "".join(f"{sql} AS {quoted(name)}, " for name, sql in self.columns.items())
         return f"SELECT {own}{FILE}, {ROW} FROM {source}"
 

@@ -13,7 +13,6 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.artifacts.origins import lessons
 from stages.artifacts.provenance import POLICY, Artifact, Graph
 from stages.artifacts.schemas import (
     DRAWS,
@@ -24,7 +23,7 @@ from stages.artifacts.schemas import (
     SCORES,
 )
 from stages.runtime.errors import UserError
-from workflow.looking.database import literal, quoted
+from workflow.looking.database import literal, parquet, quoted
 from workflow.looking.place import Place, same_round, tables
 from workflow.looking.view import Lookup, View
 
@@ -38,6 +37,15 @@ _SAMPLE = {
     **{name: name for name in ("temperature", "top_k", "top_p", "seed", "quantiles")},
     **{name: name for name in ("query_ids", "response_ids", "logprobs_raw", "logprobs_processed")},
 }
+_LESSONS = """
+    SELECT *, 0 AS file_index,
+        row_number() OVER (ORDER BY draws DESC, first_step, example_id) - 1 AS file_row_number
+    FROM (
+        SELECT example_id, count(*) AS draws, min(step) AS first_step, max(step) AS last_step
+        FROM {draws} GROUP BY example_id
+    )
+"""
+"""Each example that an update drew once, those drawn most often first."""
 _ANSWER = ("prompt_id", "phase", "tag", "response", "finish_reason")
 
 
@@ -143,8 +151,7 @@ def _lessons(place: Place) -> View:
     """What a policy learned from: each example once, with how often and when it was drawn."""
     graph, artifact = place.graph, place.artifact
     assert graph is not None and artifact is not None
-    table = lessons(graph, artifact.name)
-    if table is None:
+    if not place.files:
         raise UserError(
             "no draws were written down for this policy",
             place.path,
@@ -152,16 +159,18 @@ def _lessons(place: Place) -> View:
         )
     lookups, scores = _examples(graph, artifact, "example_id")
     extra = {name for lookup in lookups for name in lookup.columns}
+    own = ("example_id", "draws", "first_step", "last_step")
     shown = ("draws", "first_step", "round", "label", "prompt", "response", *scores)
     return View(
-        table,
-        {name: name for name in table.column_names},
-        tuple(name for name in shown if name in table.column_names or name in extra),
+        place.files,
+        {name: name for name in own},
+        tuple(name for name in shown if name in own or name in extra),
         tuple(lookups),
         TEXTS,
         scores,
         "example_id",
         "prompt_id" if "prompt_id" in extra else None,
+        _LESSONS.format(draws=parquet(place.files)),
     )
 
 
