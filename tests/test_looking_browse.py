@@ -422,7 +422,7 @@ def test_a_damaged_table_is_named(run: TracedRun, tmp_path: Path, break_it: Any,
     ("place", "told"),
     [
         ("nothing", "no such file or folder"),
-        ("recipe.yaml", "not a readable parquet file"),
+        ("recipe.yaml", "this is no table"),
         ("logs", "no parquet file here"),
         ("base/policy.json", "no draws were written down for this policy"),
         ("reward_models/toxicity/model.json", "no rows to show here"),

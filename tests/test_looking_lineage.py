@@ -268,6 +268,19 @@ def test_a_change_by_hand_ends_with_1_and_names_the_file(copy: Path) -> None:
     assert len(json.loads(out)["changes"]) == 2
 
 
+def test_a_damaged_table_is_named_and_the_rest_told(copy: Path) -> None:
+    pool = copy / R2 / "pool.parquet"
+    pool.write_bytes(pool.read_bytes()[:-20])
+    code, out, err = rondo("lineage", copy / R2 / "policy.json", width=400)
+    assert (code, err) == (1, "")
+    assert "what it learned from cannot be told: not a readable parquet file" in out
+    assert "in 20 draws: " in out
+    assert f"{R2}/pool.parquet  not a readable parquet file" in out
+    code, out, err = rondo("lineage", copy / R2 / "policy.json", "--no-check", width=400)
+    assert (code, err) == (0, "")
+    assert "what it learned from cannot be told" in out
+
+
 def test_a_policy_that_keep_removed_still_answers(copy: Path) -> None:
     recipe = copy / layout.RECIPE
     recipe.write_text(recipe.read_text().replace("policies: all", "policies: last"))
@@ -284,6 +297,7 @@ def test_a_policy_that_keep_removed_still_answers(copy: Path) -> None:
         ("recipe.yaml", (), "no manifest of this run names this file"),
         ("data/nothing.json", (), "no manifest of this run names this file"),
         ("../..", (), "belongs to no run of Rondo"),
+        ("../../nothing", (), "no such file or folder"),
         ("", ("--row", "x"), "--row needs a table"),
         ("data/train.json", ("--row", "x"), "no row 'x' here"),
         ("data/train.json", ("--format", "xml"), "no format 'xml'"),

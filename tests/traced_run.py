@@ -256,8 +256,7 @@ class TracedRun:
             f"{PEOPLE[i % len(PEOPLE)]} ({table} {i})" for i in range(self.prompts)
         ]
         rows = [
-            {"prompt_id": short_id("p", text), "text": text, "source": "world"}
-            for text in texts
+            {"prompt_id": short_id("p", text), "text": text, "source": "world"} for text in texts
         ]
         self._data(table, PROMPTS, rows)
 

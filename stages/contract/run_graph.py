@@ -23,6 +23,8 @@ def run_folder_of(path: Path) -> Path:
     for folder in (path, *path.resolve().parents):
         if (folder / layout.RECIPE).is_file():
             return folder
+    if not path.exists():
+        raise UserError("no such file or folder", path, "check the path")
     raise UserError(
         "this belongs to no run of Rondo", path, f"no folder above it holds {layout.RECIPE}"
     )

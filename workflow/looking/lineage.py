@@ -194,7 +194,7 @@ def _print_lessons(asked: Inquiry, console: Console) -> None:
     name = asked.name
     if name is None or asked.graph.artifacts[name].kind != POLICY:
         return
-    chain = [at for at in asked.graph.policies(name) if lessons(asked.graph, at) is not None]
+    chain = [at for at in asked.graph.policies(name) if _has_lessons(asked.graph, at)]
     for policy in chain:
         command = f"rondo browse {plain(str(asked.graph.root / policy))}"
         line = Text.assemble(
@@ -203,6 +203,13 @@ def _print_lessons(asked: Inquiry, console: Console) -> None:
         console.print(line.append(command, NAME), soft_wrap=True)
     if chain:
         console.print()
+
+
+def _has_lessons(graph: Graph, policy: str) -> bool:
+    try:
+        return lessons(graph, policy) is not None
+    except UserError:
+        return False  # the tree has said that they cannot be read
 
 
 def _print_making(asked: Inquiry, console: Console) -> None:

@@ -19,6 +19,8 @@ from stages.settings import layout
 
 ORDER_IN_A_ROUND = ("prompts", SAMPLES.name, "scores", "pool", POLICY, "metrics")
 ROUND = re.compile(r"^r(\d+)$")
+MAGIC = b"PAR1"
+"""The first bytes of every parquet file."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,9 @@ def _folder(path: Path, graph: Graph, below: tuple[str, ...]) -> Place:
 
 
 def _foreign(path: Path) -> Place:
-    """Parquet files that belong to no run."""
+    """Parquet files that belong to no run, whatever they are called."""
+    if path.is_file() and path.suffix != ".parquet" and not _begins_as_parquet(path):
+        raise UserError("this is no table", path, "give a run, a folder of one, or a parquet file")
     files = [path] if path.is_file() else sorted(path.glob("*.parquet"))
     if not files:
         raise UserError("no parquet file here", path, "give a run, a folder of one, or a table")
@@ -162,3 +166,8 @@ def _foreign(path: Path) -> Place:
     if len({kind.name if kind else "" for kind in kinds}) > 1:
         raise UserError("tables of several kinds", path, "give one of the files")
     return Place(path, None, None, tuple(files), kinds[0])
+
+
+def _begins_as_parquet(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(len(MAGIC)) == MAGIC

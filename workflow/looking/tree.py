@@ -15,6 +15,7 @@ from rich.tree import Tree
 
 from stages.artifacts.origins import Origin, rounds_of_lessons
 from stages.artifacts.provenance import POLICY, Graph, Use
+from stages.runtime.errors import UserError
 from workflow.looking.terminal import BAD, MUTED, NAME, STRONG, plain, value_text
 from workflow.looking.words import extent, making, rounds_in_words, short_digest, title
 
@@ -156,7 +157,10 @@ def _artifact(drawing: Drawing, name: str, use: Use | None = None) -> Text:
 
 
 def _lessons_in_words(graph: Graph, name: str) -> str:
-    found = rounds_of_lessons(graph, name)
+    try:
+        found = rounds_of_lessons(graph, name)
+    except UserError as error:  # one damaged table, and the rest of the tree is worth most
+        return f"what it learned from cannot be told: {plain(error.line())}"
     if not found:
         return ""
     samples, draws = (sum(pair[side] for pair in found.values()) for side in (0, 1))

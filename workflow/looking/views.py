@@ -54,7 +54,9 @@ def view_of(place: Place) -> View:
     if place.lessons:
         return _lessons(place)
     if not place.files:
-        raise UserError("no rows to show here", place.path, "its lineage: rondo lineage")
+        raise UserError(
+            "no rows to show here", place.path, "`rondo lineage` shows what it came from"
+        )
     name = place.kind.name if place.kind else ""
     if place.graph is None or place.artifact is None:
         return _plain(place.files)
