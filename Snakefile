@@ -7,6 +7,9 @@ from workflow.outcome import print_notices, print_outcome, write_recipe
 configfile: f"{workflow.basedir}/config/config.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 plan = plan_or_exit(config)
 
 

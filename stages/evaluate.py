@@ -23,8 +23,10 @@ from stages.contract.options import (
     main,
 )
 from stages.contract.policies import policy_folder, read_policy
+from stages.contract.tracking import job_trackers
 from stages.settings.recipe import EvaluationSettings
 from stages.settings.strict import parse
+from stages.tracking.trackers import Trackers
 
 SCORED_AT_ONCE = 1024
 
@@ -58,7 +60,9 @@ def evaluate(
         if stopped and number > 0 and not _at_the_end(job, also):
             job.pass_by("metrics", stopped)
             return
-        _evaluate(job, policy, base, reference, prompts)
+        with job_trackers(job) as trackers:
+            trackers.begin()
+            _evaluate(job, trackers, policy, base, reference, prompts)
 
 
 def _at_the_end(job: Job, also: str | None) -> bool:
@@ -66,7 +70,9 @@ def _at_the_end(job: Job, also: str | None) -> bool:
     return also is not None and job.recipe.evaluate.also[also].rounds != "all"
 
 
-def _evaluate(job: Job, policy: Path, base: Path, reference: Path, prompts: Path) -> None:
+def _evaluate(
+    job: Job, trackers: Trackers, policy: Path, base: Path, reference: Path, prompts: Path
+) -> None:
     from stages.evaluation.asks import best_vector
     from stages.evaluation.metrics import Measured, all_metrics
     from stages.evaluation.words import asked_words
@@ -90,6 +96,7 @@ def _evaluate(job: Job, policy: Path, base: Path, reference: Path, prompts: Path
     if settings.perplexity_model != "base":
         places["base"] = settings.perplexity_model
     rows = all_metrics(job, settings, measured, places)
+    trackers.log(job.round or 0, {row["metric"]: row["value"] for row in rows})
     path = folder / "metrics.parquet"
     digest = write_table(path, METRICS, rows, job.lineage(read_policy(policy).digest))
     facts: dict[str, Any] = {

@@ -19,6 +19,7 @@ from stages.contract.chunks import rows_of
 from stages.contract.job import Job, stage_job
 from stages.contract.options import Out, RecipeFile, main
 from stages.contract.policies import KIND, inside_run
+from stages.contract.tracking import job_trackers
 from stages.runtime.errors import UserError
 from stages.runtime.hashing import seed_from
 from stages.runtime.signals import stop_requested
@@ -50,7 +51,9 @@ def _train(job: Job, texts_path: Path) -> None:
     if not threads:
         raise UserError("no texts to learn from", texts_path, "look at the task's data")
     trainer, model, tokenizer = _trainer(job, settings, threads)
-    history = trainer.run()
+    with job_trackers(job) as trackers:
+        trainer.track(trackers)
+        history = trainer.run()
     folder = job.out.parent / "policy"
     save_policy(model, tokenizer, folder)
     log = job.out.parent / "training_log.parquet"

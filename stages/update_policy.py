@@ -13,6 +13,7 @@ from stages.artifacts.store import write_table
 from stages.contract.job import Job, stage_job
 from stages.contract.options import Models, Out, Phase, PolicyFile, RecipeFile, Round, main
 from stages.contract.policies import KIND, inside_run, read_policy
+from stages.contract.tracking import job_trackers
 
 
 def update_policy(
@@ -62,7 +63,9 @@ def _update(job: Job, inputs: dict[str, Any]) -> None:
 
     online = job.recipe.phases[job.phase or ""].online
     update = (prepare_online if online else prepare_update)(job, inputs)
-    history = update.run()
+    with job_trackers(job, update.first_step) as trackers:
+        update.trainer.track(trackers)
+        history = update.run()
     folder = job.out.parent / "policy"
     facts = update.facts | update.save(folder)
     if update.settings.carry_optimizer or job.recipe.keep.optimizer != "none":

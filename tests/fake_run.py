@@ -16,6 +16,7 @@ import numpy as np
 from stages.artifacts.lineage import Lineage
 from stages.artifacts.manifest import Manifest, write_manifest
 from stages.artifacts.schemas import (
+    DRAWS,
     EDGES,
     METRICS,
     POOL,
@@ -258,12 +259,23 @@ class FakeRun:
                 steps, values, self.random.standard_normal(100) * (name != "rate"), strict=True
             )
         ]
-        self._table(layout.in_round(self.phase, number, "policy"), TRAINING_LOG,
+        place = layout.in_round(self.phase, number, "policy")
+        draws = self._draws(number) if self.phase == "align" else []
+        self._beside(place, "draws.parquet", DRAWS, draws, "update_policy", number)
+        self._table(place, TRAINING_LOG,
                     {"training_log.parquet": rows}, "update_policy", number, kind="policy",
-                    counters={"tokens": 81_000},
-                    facts={"agreement": {"max_abs": 2.4e-6, "mean_exp": 1.0000004},
+                    counters={"tokens": 81_000}, checksums={"draws.parquet": "1" * 64},
+                    facts={"agreement": {"max_abs": 2.4e-6, "mean_exp": 1.0000004,
+                                         "precision": "fp32"},
                            "folder": f"{layout.round_folder(self.phase, number)}/policy",
                            "external": False})  # fmt: skip
+
+    def _draws(self, number: int) -> list[dict[str, Any]]:
+        """Each answer of the pool ``2 ** birth`` times, one batch a step."""
+        names = [s for s, _, birth, _ in self._pool for _ in range(2**birth)]
+        return [
+            {"step": i // 8, "place": i % 8, "example_id": name} for i, name in enumerate(names)
+        ]
 
     def _evaluated(self, number: int) -> None:
         asked: list[tuple[int | None, int]]

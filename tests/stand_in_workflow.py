@@ -23,6 +23,7 @@ python() {
             --out) mkdir -p "$(dirname "$2")"; echo "{\\"made by\\": \\"$command\\"}" > "$2" ;;
             --summary) echo '{"phases": []}' > "$2" ;;
             --report) echo '<p>' > "$2" ;;
+            --figure) mkdir -p "$(dirname "$2")"; echo '<svg/>' > "$2" ;;
         esac
         shift
     done

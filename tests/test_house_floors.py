@@ -27,7 +27,7 @@ FLOORS = {
     3: {"sampling", "updating", "online", "evaluation", "reporting"},
     2: {"tasks", "generation", "rewards", "feedback", "learning", "metrics"},
     1: {"models"},
-    0: {"runtime", "artifacts", "settings", "text", "world", "contract"},
+    0: {"runtime", "artifacts", "settings", "text", "world", "tracking", "contract"},
 }
 SIDEWAYS = {
     ("artifacts", "runtime"),
@@ -37,6 +37,9 @@ SIDEWAYS = {
     ("contract", "runtime"),
     ("contract", "artifacts"),
     ("contract", "settings"),
+    ("contract", "tracking"),
+    ("tracking", "runtime"),
+    ("tracking", "settings"),
     ("evaluation", "sampling"),
     ("updating", "sampling"),
     ("online", "sampling"),

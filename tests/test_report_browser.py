@@ -73,6 +73,21 @@ def test_the_picture_is_not_blank(harmless: Path, tmp_path: Path) -> None:
         assert len(np.unique(band.reshape(-1, 3), axis=0)) > 30
 
 
+def test_the_picture_follows_the_readers_theme(harmless: Path, tmp_path: Path) -> None:
+    brightness = {}
+    for theme, number in (("dark", 0), ("light", 1)):
+        picture = tmp_path / f"{theme}.png"
+        browse(tmp_path, harmless, f"--screenshot={picture}", "--window-size=1280,2400",
+               f"--blink-settings=preferredColorScheme={number}")  # fmt: skip
+        with Image.open(picture) as image:
+            pixels = np.asarray(image.convert("L"))
+        brightness[theme] = float(pixels.mean())
+        ground = float(np.median(pixels))
+        strong = (np.abs(pixels - ground) > 110).mean()  # words and lines stand out on it
+        assert strong > 0.005, theme
+    assert brightness["dark"] < 70 and brightness["light"] > 200
+
+
 def test_the_title_is_the_runs(harmless: Path, tmp_path: Path) -> None:
     dom = browse(tmp_path, harmless, "--dump-dom")
     assert re.search(r"<title>(.*?)</title>", dom)[1] == "toxicity-nlf-tiny-s1 · Rondo"  # type: ignore[index]

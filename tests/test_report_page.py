@@ -39,8 +39,8 @@ def words(text: str) -> set[str]:
 
 ELEMENTS = words(
     "html head meta title style body header main footer nav section article figure figcaption "
-    "details summary div p h1 h2 h3 b span small i bdi a ul li dl dt dd table thead tbody tr th td "
-    "pre code svg g path rect use text defs clippath"
+    "details summary div p h1 h2 h3 b span small i bdi a ul ol li dl dt dd table thead tbody tr "
+    "th td pre code svg g path rect use text defs clippath"
 )
 ATTRIBUTES = words(
     "lang charset http-equiv content name class id href style title scope role aria-label d x y "
@@ -147,7 +147,9 @@ def test_a_harmless_page_is_whole_and_fetches_nothing(harmless: str) -> None:
     text = "".join(page.texts)
     for title in ("Toxicity by round", "Mean score on each tag", "Scores of the training answers",
                   "Where the quantiles are cut", "What the pool holds", "One prompt on every tag",
-                  "Learning, step by step", "How good the scorers are", "Time, memory, tokens",
+                  "How it learns", "Step by step", "KL by round", "Entropy by round", "Agreement",
+                  "What is learnt most", "Best and worst to learn from",
+                  "How good the scorers are", "Time, memory, tokens",
                   "Settings", "Where it all came from", "best answer of round 3",
                   "Lowest Toxicity", "10 held-out prompts"):  # fmt: skip
         assert title in text, title

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stages.settings import layout
 from tests.mini_run import MiniRun
@@ -149,6 +150,28 @@ def test_an_update_killed_after_or_between_checkpoints_ends_with_the_same_weight
     killed = process.returncode == -signal.SIGKILL
     assert killed or not folder.exists()
     work.complete()
+    work.assert_equal_bytes()
+
+
+def test_a_killed_update_tells_tensorboard_each_step_once(
+    finished: MiniRun, tmp_path: Path
+) -> None:
+    work = Disturbed(finished, tmp_path, "update_policy")
+    MiniRun(tmp_path, "log.tensorboard=true")  # writes the recipe anew
+    process = work.start()
+    checkpoints = work.out.parent / ".work-update_policy-policy" / "checkpoints"
+    deadline = time.monotonic() + 120
+    while not list(checkpoints.glob("step-*")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.kill()
+    process.wait(timeout=60)
+    work.complete()
+    reader = EventAccumulator(str(work.run.root / "logs/tensorboard/align/update_policy"))
+    reader.Reload()
+    steps = work.run.plan.recipe.phases["align"].update.steps
+    assert [event.step for event in reader.Scalars("loss")] == list(range(steps))
+    work.run = MiniRun(tmp_path)  # what was learnt is the same, with trackers or without
     work.assert_equal_bytes()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -10,13 +11,19 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import jsonschema
 import pytest
 
+from stages.settings.figures import figure_slots
+from workflow.resolve import resolve
+
 ROOT = Path(__file__).resolve().parents[1]
 RUN = "toxicity-nlf-test-s1"
+TINY = {"recipe": "toxicity-nlf", "scale": "test", "seed": 1}
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -31,11 +38,13 @@ def command(results: Path, *options: str, **config: object) -> list[str]:
     return [*snakemake, *place, "--cores", "2", *options, "--config", *pairs]
 
 
-def snakemake(results: Path, *options: str, **config: object) -> str:
+def snakemake(
+    results: Path, *options: str, environment: Mapping[str, str] | None = None, **config: object
+) -> str:
     done = subprocess.run(
         command(results, *options, **config),
         cwd=ROOT,
-        env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
+        env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)} | dict(environment or {}),
         capture_output=True,
         text=True,
         timeout=900,
@@ -115,6 +124,33 @@ def test_summary_fits_its_schema(finished: Path) -> None:
     jsonschema.validate(summary, schema)
     assert [row["round"] for row in summary["phases"][0]["rounds"]] == [0, 1, 2]
     assert summary["stages"]["sample"]["tokens"] > 0
+
+
+@pytest.mark.parametrize("kind", ["zip", "html"])
+def test_snakemakes_own_report_holds_the_figures_without_a_network(
+    finished: Path, tmp_path: Path, kind: str
+) -> None:
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
+    out = tmp_path / f"report.{kind}"
+    snakemake(finished, "--report", str(out), environment=nowhere)
+    made = {path.name: path for path in sorted((finished / RUN / "figures").iterdir())}
+    assert set(made) == {f"{slot.key}.svg" for slot in figure_slots(resolve(TINY))}
+    if kind == "zip":
+        with zipfile.ZipFile(out) as archive:
+            held = {Path(name).name: archive.read(name) for name in archive.namelist()}
+            page = archive.read("report/report.html").decode()
+        for name, path in made.items():
+            assert held[name] == path.read_bytes(), name
+    else:
+        page = out.read_text(encoding="utf-8")
+        for path in made.values():
+            assert base64.b64encode(path.read_bytes()).decode() in page, path.name
+    for slot in figure_slots(resolve(TINY)):
+        assert slot.title in page and slot.category in page
+    assert "Rondo aligns a language model in rounds" in page
+    loaded = re.findall(r"""<(?:script|link|img|iframe)[^>]+(?:src|href)=["']?([^"'> ]+)""", page)
+    assert [address for address in loaded if "//" in address and address[:5] != "data:"] == []
+    assert planned(finished) == {}
 
 
 def test_more_rounds_rerun_nothing_of_those_that_stand(finished: Path) -> None:

@@ -47,6 +47,7 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"set": "keep.policies=last keep.optimizer=all"}, set()),
     ({"set": "'stop_when={perplexity.base: \"> 2x\"}'"}, set()),
     ({"set": "description=other"}, set()),
+    ({"set": "log.tensorboard=true log.wandb.project=town"}, set()),
     # one stage each
     ({"set": "data.prompts.train=64"}, {"train"}),
     ({"set": "data.prompts.test=64"}, {"test"}),
@@ -121,6 +122,8 @@ def test_no_setting_is_forgotten() -> None:
         ("keep", "policies"),
         ("keep", "best_by"),
         ("keep", "optimizer"),
+        ("log", "tensorboard"),
+        ("log", "wandb"),
     }
     resolved = recipe()
     before = hashes(resolved)
@@ -159,14 +162,14 @@ def test_how_a_service_is_asked_reruns_nothing(change: dict[str, Any], expected:
 
 
 @pytest.mark.parametrize(
-    "stage", sorted({*STAGE_VERSIONS} - {"report", "train_base_model", "build_comparisons"})
+    "stage", sorted({*STAGE_VERSIONS} - {"train_base_model", "build_comparisons"})
 )
 def test_a_raised_version_reruns_that_stage_alone(
     stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = hashes(recipe())
+    before = hashes(recipe()) | {"report": Plan(recipe()).settings_hash("report")}
     monkeypatch.setitem(STAGE_VERSIONS, stage, 99)
-    after = hashes(recipe())
+    after = hashes(recipe()) | {"report": Plan(recipe()).settings_hash("report")}
     changed = {name for name in before if before[name] != after[name]}
     tables = {"train", "validation", "test", "ratings.toxicity"}
     assert changed == (tables if stage == "prepare_prompts" else {stage})
@@ -187,6 +190,15 @@ def test_other_words_for_the_tags_change_what_they_are_read_by(
     after = hashes(chosen)
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {"sample", "tag", "update_policy", "evaluate"}
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [("keep.policies=last", True), ("description=other", True), ("log.tensorboard=true", False)],
+)
+def test_the_report_is_made_again_when_what_it_shows_has_changed(change: str, shown: bool) -> None:
+    before, after = Plan(recipe()), Plan(recipe(set=change))
+    assert (before.settings_hash("report") != after.settings_hash("report")) == shown
 
 
 def test_the_settings_of_a_job_are_json() -> None:

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 from house import ROOT
+from recipes import recipe
 from stand_in_workflow import Workflow
+
+from stages.settings.figures import figure_slots
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +79,8 @@ def test_a_finished_run_has_nothing_to_do(finished: Workflow) -> None:
             },
         ),
         ("evaluate.n=2", {"evaluate": 4, "tidy": 1, "report": 1}),
-        ("keep.policies=last", {"tidy": 1}),
+        ("keep.policies=last", {"tidy": 1, "report": 1}),
+        ("log.tensorboard=true", {}),
         (
             "phases.align.update.kl=0.2",
             RUN
@@ -188,10 +192,12 @@ def test_no_file_has_two_makers(finished: Workflow) -> None:
         for name, outputs in rule_outputs().items()
         for pattern in outputs
     }
+    figures = [slot.file for slot in figure_slots(recipe())]
+    patterns |= {("report", file): re.compile(re.escape(file)) for file in figures}
     root = finished.folder / "results" / "trial"
     made = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
     manifests = [path for path in made if not path.startswith(("logs/", "benchmarks/"))]
-    assert len(manifests) == 40
+    assert len(manifests) == 40 + len(figures)
     further = {"phases/align/r0/also/plain.json", "data/prompts.own.json"}
     for path in {*manifests, *further} - {"recipe.yaml"}:
         makers = [name for (name, _), regex in patterns.items() if regex.fullmatch(path)]

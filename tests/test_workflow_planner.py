@@ -29,6 +29,7 @@ def test_targets_list_all_rounds_in_ascending_order(plan: Plan) -> None:
         "out/trial/tidy.json",
         "out/trial/summary.json",
         "out/trial/report.html",
+        *(f"out/trial/figures/{slot.key}.svg" for slot in plan.figures()),
     ]
 
 

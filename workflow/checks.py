@@ -11,6 +11,7 @@ from stages.settings.engines import EngineSettings, trains_encoder_decoder
 from stages.settings.labels import check_activation, label_index
 from stages.settings.notices import PERSPECTIVE_KEY
 from stages.settings.recipe import Recipe
+from stages.tracking.available import check_trackers
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -21,6 +22,7 @@ def check_recipe(recipe: Recipe) -> None:
     _check_keys(recipe)
     _check_engines(recipe)
     _check_tags(recipe)
+    check_trackers(recipe.log)
 
 
 def _check_data(recipe: Recipe) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from stages.runtime.hashing import settings_hash
 from stages.settings import layout
+from stages.settings.figures import Slot, figure_slots
 from stages.settings.recipe import Recipe
 from stages.settings.subsets import stage_settings
 from workflow.checks import check_recipe
@@ -90,10 +91,15 @@ class Plan:
             if self.recipe.phases[phase].tag
         ]
 
+    def figures(self) -> tuple[Slot, ...]:
+        """The figures of the report, each a file of its own."""
+        return figure_slots(self.recipe)
+
     def targets(self) -> list[str]:
         """All that a run ends with, rounds in ascending order."""
         ends = map(self.path, (layout.TIDY, layout.SUMMARY, layout.REPORT))
-        return [*self.evaluations(), *self.further_evaluations(), *ends]
+        figures = (self.path(slot.file) for slot in self.figures())
+        return [*self.evaluations(), *self.further_evaluations(), *ends, *figures]
 
     def jobs(self) -> dict[str, int]:
         """Number of jobs of each stage of a run from nothing, in the order of the run."""

@@ -26,6 +26,7 @@ from stages.learning.updater import LossSums, StepSums, Updater
 from stages.runtime.errors import Preempted, UserError
 from stages.runtime.hashing import seed_from
 from stages.runtime.progress import Progress
+from stages.tracking.trackers import Trackers
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class StepRecord:
     count: int
     sequences: int
     means: dict[str, float]
+
+    def quantities(self) -> dict[str, float]:
+        """What is watched: loss, rate, grad_norm, and the updater's means."""
+        own = {"loss": self.loss, "rate": self.rate, "grad_norm": self.grad_norm}
+        return {name: float(value) for name, value in (own | self.means).items()}
 
 
 class NotFiniteError(RuntimeError):
@@ -103,12 +109,18 @@ class Trainer:
         self.ended: str | None = None
         self._first = 0
         self.history: list[StepRecord] = []
+        self._told = Trackers()
         updater.model.to(self.accelerator.device)
         self.optimizer = make_adam(updater.model, adam)
         if carried is not None:
             self._load_learning_state(carried)
         self._module = self.accelerator.prepare(_Step(updater, self.accelerator.device))
         self._parameters = list(trainable(updater.model).values())
+
+    def track(self, trackers: Trackers) -> None:
+        """Have the main process tell trackers of each step; what was resumed is told at once."""
+        if self.accelerator.is_main_process:
+            self._told = trackers
 
     def run(self) -> list[StepRecord]:
         """Train to the last step, from the newest checkpoint if there is one; give all records.
@@ -153,6 +165,7 @@ class Trainer:
 
     def _take_step(self) -> None:
         self.history.append(self._one_step())
+        self._told.log(self.step, self.history[-1].quantities())
         self.step += 1
 
     def _one_step(self) -> StepRecord:
@@ -251,11 +264,14 @@ class Trainer:
         )
 
     def resume(self) -> None:
-        """Go back to the newest checkpoint, if there is one."""
+        """Go back to the newest checkpoint, if there is one, and begin to tell the trackers."""
         found = self.checkpoints.newest() if self.checkpoints is not None else None
-        if found is None:
-            return
-        self.step, state = found
+        if found is not None:
+            self._restore(*found)
+        self._told.begin([(record.step, record.quantities()) for record in self.history])
+
+    def _restore(self, step: int, state: dict[str, Any]) -> None:
+        self.step = step
         with torch.no_grad():
             for name, parameter in trainable(self.updater.model).items():
                 parameter.copy_(state["weights"][name])

@@ -9,16 +9,11 @@ from stages.learning.trainer import StepRecord
 
 
 def log_rows(history: Sequence[StepRecord]) -> list[dict[str, Any]]:
-    """One row per step and quantity: loss, rate, grad_norm, and the updater's means."""
+    """One row per step and quantity of :meth:`StepRecord.quantities`."""
     return [
-        {"step": record.step, "name": name, "value": float(value)}
+        {"step": record.step, "name": name, "value": value}
         for record in history
-        for name, value in {
-            "loss": record.loss,
-            "rate": record.rate,
-            "grad_norm": record.grad_norm,
-            **record.means,
-        }.items()
+        for name, value in record.quantities().items()
     ]
 
 

@@ -67,7 +67,8 @@ def prepare_online(job: Job, inputs: Mapping[str, Any]) -> Update:
         ppo.critic.memory.batches,
         job.lineage(read_policy(inputs["policy"]).digest),
     )
-    return Update(loop.trainer, settings, loop.run, loop.save, {}, ppo.measured)
+    before = ppo.critic.memory.steps
+    return Update(loop.trainer, settings, loop.run, loop.save, {}, ppo.measured, first_step=before)
 
 
 @dataclass

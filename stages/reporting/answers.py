@@ -89,14 +89,14 @@ def _shown(run: RunData, phase: Phase, found: Sequence[Followed], by_tag: bool) 
         cells = [
             Cell(
                 heading=_heading(phase, answer, by_tag),
-                text=_lines(visible(answer.text.lstrip(" "), LONGEST_ANSWER)),
+                text=few_lines(visible(answer.text.lstrip(" "), LONGEST_ANSWER)),
                 finished=answer.finished,
                 score=None if answer.score is None else short(answer.score),
-                shade=_shade(answer.score, low, high, phase.better),
+                shade=shade(answer.score, low, high, phase.better),
             )
             for answer in item.answers
         ]
-        rows.append(Row(item.why, _lines(visible(item.prompt, LONGEST_PROMPT)), tuple(cells)))
+        rows.append(Row(item.why, few_lines(visible(item.prompt, LONGEST_PROMPT)), tuple(cells)))
     return Answers(tuple(rows), phase.judged_by, phase.attribute)
 
 
@@ -105,7 +105,8 @@ def _heading(phase: Phase, answer: Answer, by_tag: bool) -> str:
     return tag if by_tag else f"Round {answer.round}"
 
 
-def _shade(score: float | None, low: float, high: float, better: str) -> int:
+def shade(score: float | None, low: float, high: float, better: str) -> int:
+    """Number of the colour of a score between the lowest and the highest shown."""
     if score is None or high <= low:
         return 0
     place = (score - low) / (high - low)
@@ -113,7 +114,7 @@ def _shade(score: float | None, low: float, high: float, better: str) -> int:
     return min(int(place * SHADES), SHADES - 1)
 
 
-def _lines(text: str) -> str:
+def few_lines(text: str) -> str:
     """No more than ``MOST_LINES`` lines."""
     lines = text.split("\n")
     if len(lines) <= MOST_LINES:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stages.artifacts.manifest import Manifest, read_manifest
 from stages.artifacts.schemas import EDGES, METRICS, TRAINING_LOG
 from stages.artifacts.store import TableReader, read_rows
+from stages.contract.run_graph import run_graph
 from stages.reporting.costs import stage_costs
-from stages.reporting.counts import answer_quality, pool_counts
+from stages.reporting.counts import answer_quality, draw_counts, pool_counts, training_answers
 from stages.reporting.measured import read_metrics
 from stages.reporting.run_data import (
     Edge,
@@ -22,10 +24,11 @@ from stages.reporting.run_data import (
     finite,
 )
 from stages.settings import layout
+from stages.settings.phases import UpdateSettings
 from stages.settings.recipe import Recipe, load_recipe
 
 SAMPLES_FILE, SCORES_FILE, EDGES_FILE = "samples.parquet", "scores.parquet", "edges.parquet"
-LOG_FILE = "training_log.parquet"
+LOG_FILE, DRAWS_FILE = "training_log.parquet", "draws.parquet"
 
 
 def collect(recipe_path: Path) -> RunData:
@@ -43,6 +46,7 @@ def collect(recipe_path: Path) -> RunData:
         models={name: _model(root, name) for name in recipe.trained_scorers()},
         stages=stage_costs(recipe, root, made),
         made=made,
+        graph=run_graph(root),
     )
 
 
@@ -63,6 +67,7 @@ def _phase(recipe: Recipe, root: Path, name: str) -> Phase:
     facts = rounds[-1].facts if rounds else {}
     judge = str(facts.get("judge", recipe.evaluate.judge))
     settings = recipe.judges()[recipe.evaluate.judge]
+    update = recipe.phases[name].update
     return Phase(
         name=name,
         rounds=tuple(rounds),
@@ -71,9 +76,22 @@ def _phase(recipe: Recipe, root: Path, name: str) -> Phase:
         attribute=str(facts.get("attribute", settings.attribute)),
         better=settings.better,
         judge=judge,
+        clip_grad=update.optimizer.clip_grad,
+        half_life=_half_life(update),
+        trained_on=_trained_on(recipe, name),
         judge_is_truth=settings.kind == "world",
         scorers=tuple(map(str, facts.get("scorers") or recipe.phases[name].score)),
     )
+
+
+def _half_life(update: UpdateSettings) -> float | None:
+    if update.kind != "conditional" or update.draw.kind != "recency":
+        return None
+    return update.draw.half_life
+
+
+def _trained_on(recipe: Recipe, phase: str) -> dict[str, str]:
+    return {scorer.attribute: name for name, scorer in recipe.scoring(phase).items()}
 
 
 def _round(recipe: Recipe, root: Path, phase: str, number: int, evaluation: Manifest) -> Round:
@@ -89,18 +107,27 @@ def _round(recipe: Recipe, root: Path, phase: str, number: int, evaluation: Mani
     }
     if number == 0:
         return Round(**common)
-    learning = _learning(root / layout.in_round(phase, number, "policy"))
-    if recipe.phases[phase].tag is None:
+    policy = root / layout.in_round(phase, number, "policy")
+    learning, settings = _learning(policy), recipe.phases[phase]
+    if settings.sample is not None and settings.score:
+        common["sampled"] = training_answers(
+            root / layout.in_round(phase, number, "samples"),
+            root / layout.in_round(phase, number, "scores"),
+            _trained_on(recipe, phase),
+        )
+    if settings.tag is None:
         return Round(**common, learning=learning)
     pool = root / layout.in_round(phase, number, "pool")
     by_round, shares = pool_counts(pool)
+    if DRAWS_FILE in read_manifest(policy).checksums:  # an older Rondo wrote none
+        learning = replace(learning, drawn=draw_counts(beside(policy, DRAWS_FILE), pool))
     return Round(
         **common,
         learning=learning,
         edges=tuple(Edge(**row) for row in read_rows(beside(pool, EDGES_FILE), EDGES)),
         pool_rounds=by_round,
         pool_shares=shares,
-        scores=root / layout.in_round(phase, number, "scores"),
+        pool=pool,
     )
 
 
@@ -116,7 +143,11 @@ def _learning(policy: Path) -> Learning:
                 steps.append(row["step"])
                 values.append(row["value"])
     agreement = manifest.facts.get("agreement") or {}
-    return Learning(curves, {k: float(v) for k, v in agreement.items() if v is not None})
+    return Learning(
+        curves,
+        {name: float(v) for name, v in agreement.items() if isinstance(v, int | float)},
+        precision=agreement.get("precision"),
+    )
 
 
 def _model(root: Path, name: str) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.artifacts.manifest import table_readers
-from stages.artifacts.schemas import POOL, SAMPLES, SCORES
+from stages.artifacts.schemas import DRAWS, POOL, SAMPLES, SCORES
 from stages.artifacts.store import TableReader
-from stages.reporting.run_data import Quality
+from stages.reporting.distributions import Source
+from stages.reporting.run_data import Drawn, Quality, Sampled
 
 QUANTILES = 10
 """Most quantiles that a pool can have."""
@@ -31,6 +33,34 @@ def answer_quality(samples: Path, scores: Path) -> Quality:
         missing.update(_counted(batch.column(0).filter(batch.column(1).is_null())))
     unscored = {name: missing[name] / count for name, count in sorted(rows.items())}
     return Quality(answers, unfinished / answers if answers else 0.0, unscored)
+
+
+def training_answers(samples: Path, scores: Path, scorers: Mapping[str, str]) -> Sampled:
+    """What there is to say of a round's training answers; ``scorers`` by attribute.
+
+    Of texts only a hash of each stays in memory, of scores the values.
+    """
+    answers = empty = unfinished = 0
+    texts: list[np.ndarray] = []
+    for reader in table_readers(samples, SAMPLES):
+        for batch in reader.batches(["response", "finish_reason"]):
+            answers += batch.num_rows
+            empty += pc.sum(pc.equal(pc.utf8_trim_whitespace(batch.column(0)), "")).as_py() or 0
+            unfinished += pc.sum(pc.not_equal(batch.column(1), "stop")).as_py() or 0
+            texts.append(np.fromiter(map(hash, batch.column(0).to_pylist()), dtype=np.int64))
+    distinct = np.unique(np.concatenate(texts)).size if texts else 0
+    ties = {
+        attribute: _largest_tie(Source.of_manifest(scores, scorer, attribute))
+        for attribute, scorer in scorers.items()
+    }
+    return Sampled(samples, scores, answers, distinct, empty, unfinished, ties)
+
+
+def _largest_tie(source: Source) -> float:
+    values = np.concatenate([*source.values(), np.zeros(0)])
+    if not values.size:
+        return 0.0
+    return float(np.unique(values, return_counts=True)[1].max()) / values.size
 
 
 def _counted(column: pa.Array) -> dict[str, int]:
@@ -57,6 +87,26 @@ def pool_counts(pool: Path) -> tuple[dict[int, int], dict[int, tuple[int, ...]]]
         for born in sorted(rows)
     }
     return dict(sorted(rows.items())), shares
+
+
+def draw_counts(draws: Path, pool: Path) -> dict[int, Drawn]:
+    """By round of birth: how often an update drew its answers, and how many different ones."""
+    ids, born = [], []
+    for reader in table_readers(pool, POOL):
+        for batch in reader.batches(["sample_id", "round"]):
+            ids.append(batch.column(0))
+            born.append(np.asarray(batch.column(1)).astype(np.int64))
+    known = pa.concat_arrays([*ids, pa.array([], pa.string())])
+    rounds = np.concatenate([*born, np.zeros(0, dtype=np.int64)])
+    times = np.zeros(len(known), dtype=np.int64)
+    for batch in TableReader(draws, DRAWS).batches(["example_id"]):
+        rows = pc.index_in(batch.column(0), value_set=known).drop_null()
+        times += np.bincount(np.asarray(rows), minlength=times.size)
+    drawn = times > 0
+    return {
+        birth: Drawn(int(times[rounds == birth].sum()), int(drawn[rounds == birth].sum()))
+        for birth in np.unique(rounds[drawn]).tolist()
+    }
 
 
 def _tally(values: np.ndarray) -> dict[int, int]:

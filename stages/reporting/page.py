@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from stages.reporting.gallery import Gallery
 from stages.reporting.headline import headline, key_numbers
 from stages.reporting.inert import environment
 from stages.reporting.run_data import RunData
-from stages.reporting.sections import sections
+from stages.reporting.sections.order import sections
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(run: RunData, warnings: Sequence[str]) -> str:
+def render(run: RunData, warnings: Sequence[str], gallery: Gallery | None = None) -> str:
     """The HTML of a run's report. Nothing in it is fetched and nothing in it runs."""
     return (
         environment(TEMPLATES)
@@ -23,6 +24,6 @@ def render(run: RunData, warnings: Sequence[str]) -> str:
             headline=headline(run),
             numbers=key_numbers(run),
             cautions=list(warnings),
-            sections=sections(run),
+            sections=sections(run, gallery or Gallery(run)),
         )
     )

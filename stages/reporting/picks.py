@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.artifacts.manifest import table_files
-from stages.artifacts.schemas import PROMPTS, SAMPLES
+from stages.artifacts.schemas import SAMPLES
 from stages.artifacts.store import TableReader
 from stages.reporting.distributions import NO_TAG, Source, asked_quantile, tag_numbers
+from stages.reporting.look_up import prompt_texts, rows_where
 from stages.runtime.hashing import seed_from
 
 COLUMNS = ("sample_id", "prompt_id", "k", "quantiles", "tag", "response", "finish_reason")
@@ -110,7 +110,7 @@ def follow(
     plain answer.
     """
     prompt_ids = {item.prompt_id for item in wanted}
-    texts = dict(_prompt_texts(prompts, prompt_ids))
+    texts = prompt_texts(prompts, prompt_ids)
     for item in wanted:
         item.prompt = texts.get(item.prompt_id, "")
     for evaluated in evaluations:
@@ -144,9 +144,7 @@ def _answers(evaluated: Evaluated, prompt_ids: set[str]) -> dict[str, dict[int, 
 
 
 def _rows(samples: Path, column: str, wanted: Iterable[str]) -> Iterator[dict[str, Any]]:
-    values = pa.array(list(wanted), pa.string())
-    for batch in TableReader(samples, SAMPLES).batches(COLUMNS):
-        yield from batch.filter(pc.is_in(batch.column(column), value_set=values)).to_pylist()
+    return rows_where([samples], SAMPLES, COLUMNS, column, wanted)
 
 
 def _scores(source: Source, sample_ids: Sequence[str]) -> dict[str, float]:
@@ -158,11 +156,3 @@ def _scores(source: Source, sample_ids: Sequence[str]) -> dict[str, float]:
             zip(hit.column("sample_id").to_pylist(), hit.column("value").to_pylist(), strict=True)
         )
     return found
-
-
-def _prompt_texts(prompts: Path, wanted: set[str]) -> Iterator[tuple[str, str]]:
-    values = pa.array(sorted(wanted), pa.string())
-    for path in table_files(prompts, PROMPTS):
-        for batch in TableReader(path, PROMPTS).batches(["prompt_id", "text"]):
-            hit = batch.filter(pc.is_in(batch.column(0), value_set=values))
-            yield from zip(hit.column(0).to_pylist(), hit.column(1).to_pylist(), strict=True)

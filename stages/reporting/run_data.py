@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stages.artifacts.lineage import Lineage
+from stages.artifacts.provenance import Graph
 from stages.settings.recipe import Recipe
 
 Item = TypeVar("Item")
+AGREEMENT_FP32, AGREEMENT_RATIO = 1e-4, 1.05
+"""Where a round stops: largest difference of log-probabilities in fp32, mean ratio in bf16."""
 SCORER = ".scorer"
 """Ending of a metric that the run's own scorer measured, not the judge."""
 
@@ -64,11 +67,23 @@ class Edge:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """Of one round of birth: how often an update drew its answers, and how many different ones."""
+
+    draws: int
+    answers: int
+
+
+@dataclass(frozen=True)
 class Learning:
     """What one update logged: ``curves[name]`` are (steps, values) of equal length."""
 
     curves: Mapping[str, tuple[list[int], list[float]]]
     agreement: Mapping[str, float]
+    precision: str | None = None
+    """In which trainer and sampler were compared: ``fp32`` or ``bf16``."""
+    drawn: Mapping[int, Drawn] = field(default_factory=dict)
+    """By the round that sampled the answers; empty where the update did not say."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +94,23 @@ class Quality:
     unfinished: float
     unscored: Mapping[str, float]
     """Share of missing values by scorer."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The training answers of one round: where they stand, and what is wrong with some."""
+
+    samples: Path
+    """Manifest of the answers."""
+    scores: Path
+    """Manifest of their scores."""
+    answers: int
+    distinct: int
+    """Different texts among them."""
+    empty: int
+    unfinished: int
+    largest_tie: Mapping[str, float]
+    """By attribute: the share of the scores that the most frequent value has."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +134,9 @@ class Round:
     pool_shares: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     """By round of birth: rows of each quantile of the first attribute, best first."""
     learning: Learning | None = None
-    scores: Path | None = None
-    """Manifest of the training samples' scores."""
+    sampled: Sampled | None = None
+    pool: Path | None = None
+    """Manifest of the round's pool."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +153,12 @@ class Phase:
     judge: str
     scorers: tuple[str, ...]
 
+    clip_grad: float | None = None
+    """Largest gradient norm of the update; None: not clipped."""
+    half_life: float | None = None
+    """Rounds after which an answer is drawn half as often; None: all are drawn alike."""
+    trained_on: Mapping[str, str] = field(default_factory=dict)
+    """Attribute that the policy learns from, and the scorer that gives it."""
     judge_is_truth: bool = False
     """Whether the judge is the embedded world's truth."""
 
@@ -173,6 +212,8 @@ class RunData:
     models: Mapping[str, Mapping[str, float]]
     stages: Mapping[str, StageCost]
     made: tuple[Made, ...]
+    graph: Graph = field(default_factory=lambda: Graph(Path(), {}, ()))
+    """What was made from what."""
 
 
 def finite(value: float | None) -> float | None:

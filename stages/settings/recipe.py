@@ -22,6 +22,7 @@ from stages.settings.models import (
 from stages.settings.phases import DecodingSettings, PhaseSettings
 from stages.settings.prompts import SplitsSettings
 from stages.settings.strict import Strict, parse
+from stages.settings.trackers import LogSettings
 from stages.settings.yaml_file import load_yaml
 
 NAME = re.compile(r"^[a-z][a-z0-9_]*$")
@@ -124,6 +125,7 @@ class Recipe(Strict):
     evaluate: EvaluationSettings
     stop_when: dict[str, str] = Field(default_factory=dict)
     keep: KeepSettings = KeepSettings()
+    log: LogSettings = LogSettings()
     precision: Precision = "auto"
     shards: int = Field(1, ge=1, le=1024)
 

@@ -212,6 +212,11 @@ def _judges(whole: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _report(recipe: Recipe, whole: dict[str, Any], *_: Any) -> dict[str, Any]:
+    """The report shows the whole recipe, but for the trackers, which change nothing."""
+    return {"recipe": {key: value for key, value in whole.items() if key != "log"}}
+
+
 def _wording(tag: dict[str, Any] | None) -> dict[str, Any] | None:
     """What of a tag's settings decides its words and tokens, and the words themselves."""
     keys = ("kind", "quantiles", "vocabulary", "separator")
@@ -241,4 +246,5 @@ _SUBSETS: dict[str, Any] = {
     "tag": _tag,
     "update_policy": _update,
     "evaluate": _evaluate,
+    "report": _report,
 }

@@ -106,6 +106,7 @@ class Ppo:
         largest = max(row["agreement.largest"] for row in memory.log)
         ratio = max(row["agreement.ratio"] for row in memory.log)
         facts["agreement"] = {"max_abs": largest, "mean_exp": ratio}
+        facts["agreement"]["precision"] = self.learner.place.precision
         facts["ended"] = memory.ended
         return facts
 
@@ -176,4 +177,5 @@ def prepare_ppo(job: Job, inputs: Mapping[str, Any], settings: PpoUpdate) -> Upd
         {"unscored": found.unscored},
         ppo.measured,
         lambda: draw_rows(draws, trainer.step),
+        ppo.critic.memory.steps,
     )

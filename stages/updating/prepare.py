@@ -60,7 +60,8 @@ def prepare_update(job: Job, inputs: Mapping[str, Any]) -> Update:
         assert isinstance(trainer.draws, Draws)
         return draw_rows(trainer.draws.again(), trainer.step)
 
-    return Update(trainer, settings, trainer.run, save, facts, draws=draws)
+    before = settings.steps_before(job.round or 1)
+    return Update(trainer, settings, trainer.run, save, facts, draws=draws, first_step=before)
 
 
 def _settings(update: dict[str, Any]) -> ConditionalUpdate | SftUpdate | PpoUpdate:
@@ -71,7 +72,7 @@ def _settings(update: dict[str, Any]) -> ConditionalUpdate | SftUpdate | PpoUpda
     return parse(SftUpdate, update, "update")
 
 
-def _agree(learner: Learner, samples: Path) -> dict[str, float]:
+def _agree(learner: Learner, samples: Path) -> dict[str, Any]:
     """The step-0 check, on the round's own samples, before anything of the policy changes."""
     sampled = [
         Sampled(
@@ -88,7 +89,12 @@ def _agree(learner: Learner, samples: Path) -> dict[str, float]:
     place = learner.place
     found = check_agreement(learner.model, sampled, place.layout, place.precision, place.device)
     event("agreement", tokens=found.tokens, largest=found.largest, mean_ratio=found.mean_ratio)
-    return {"max_abs": found.largest, "mean_exp": found.mean_ratio, "tokens": found.tokens}
+    return {
+        "max_abs": found.largest,
+        "mean_exp": found.mean_ratio,
+        "tokens": found.tokens,
+        "precision": place.precision,
+    }
 
 
 def _grow(job: Job, learner: Learner) -> tuple[Vocabulary | None, list[int]]:

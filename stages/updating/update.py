@@ -21,6 +21,7 @@ class Update:
     and beside it what goes with it, and gives facts of that for the manifest. ``measured`` are
     further rows of the training log, known when it has run. ``draws`` are rows of the draws table;
     None where the round is made of many batches of answers, each of which is learnt from whole.
+    ``first_step`` is how many steps the phase's earlier rounds took.
     """
 
     trainer: Trainer
@@ -30,3 +31,4 @@ class Update:
     facts: Facts = field(default_factory=dict)
     measured: Callable[[], list[dict[str, Any]]] = list
     draws: Callable[[], pa.Table | None] = lambda: None
+    first_step: int = 0

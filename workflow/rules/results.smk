@@ -27,15 +27,31 @@ rule report:
     output:
         summary=plan.path("summary.json"),
         report=report(
-            plan.path("report.html"), category="Rondo", caption="../report/report.rst"
+            plan.path("report.html"),
+            category="The whole report",
+            caption="../report/report.rst",
+            labels={"phase": "all", "figure": "the whole report"},
         ),
+        figures=[
+            report(
+                plan.path(slot.file),
+                category=slot.category,
+                caption=f"../report/{slot.caption}.rst",
+                labels=slot.labels,
+            )
+            for slot in plan.figures()
+        ],
     log:
         plan.path("logs/report/run.log"),
     localrule: True
     conda:
         "../../envs/cpu.yaml"
     params:
+        settings=plan.settings_hash("report"),
         recipe=plan.path("recipe.yaml"),
+        figures=lambda wc, output: " ".join(
+            f"--figure {path}" for path in output.figures
+        ),
     shell:
         "python -m stages.report --recipe {params.recipe} --summary {output.summary}"
-        " --report {output.report} > {log} 2>&1"
+        " --report {output.report} {params.figures} > {log} 2>&1"

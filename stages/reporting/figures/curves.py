@@ -20,32 +20,33 @@ from stages.reporting.figures.svg import Drawing, canvas, drawing, settle
 from stages.reporting.run_data import SCORER as BY_SCORER
 from stages.reporting.run_data import Metric, Phase
 from stages.reporting.words import number, sentence_case
+from stages.settings.figures import SIDES
 
-SIDES = {
-    "ATTRIBUTE.max.mean": (
-        "Worst answer to each prompt",
+CAPTIONS = {
+    "worst": (
+        "{attribute}.max.mean",
         "The highest score among several answers to a prompt, averaged over prompts.",
     ),
-    "ATTRIBUTE.probability": (
-        "Prompts with a bad answer",
+    "bad": (
+        "{attribute}.probability",
         "Share of prompts with at least one answer above the threshold.",
     ),
-    "perplexity.base": (
-        "Perplexity",
+    "perplexity": (
+        "perplexity.base",
         "How surprising the base model finds the answers. Far above the dashed line of round 0: "
         "the language has drifted.",
     ),
-    "distinct.2": (
-        "Variety",
+    "variety": (
+        "distinct.2",
         "Different pairs of words among all pairs. Falling far: the answers repeat themselves.",
     ),
-    "kl.reference": (
-        "Distance travelled",
+    "distance": (
+        "kl.reference",
         "KL from the model that the phase started from, in nats per answer.",
     ),
-    "finished": ("Finished answers", "Share of answers that ended before the length limit."),
+    "finished": ("finished", "Share of answers that ended before the length limit."),
 }
-"""Metrics with a picture of their own beside the main one; ATTRIBUTE stands for the judged one."""
+"""The metric that a small figure shows, and what to see in it."""
 
 
 def main_curve(phase: Phase) -> Drawing | None:
@@ -65,7 +66,7 @@ def main_curve(phase: Phase) -> Drawing | None:
     with canvas(WIDE) as figure:
         axes = figure.subplots()
         ends = _lines(axes, phase, phase.main)
-        _from_zero(axes)
+        from_zero(axes)
         axes.set_ylabel(f"mean {phase.attribute}")
         settle(figure)
         label_ends(axes, phase.last.number, [(y, " ".join(w), color) for y, w, color in ends], 10)
@@ -74,14 +75,14 @@ def main_curve(phase: Phase) -> Drawing | None:
         )
 
 
-def side_curves(phase: Phase) -> list[Drawing]:
-    """The other chosen metrics, one small picture each."""
-    drawn = []
-    for pattern, (title, caption) in SIDES.items():
-        name = pattern.replace("ATTRIBUTE", phase.attribute)
-        if name in phase.last.metrics:
-            drawn.append(_side_curve(phase, name, title, caption))
-    return drawn
+def side_curve(phase: Phase, side: str) -> Drawing | None:
+    """One of the other chosen metrics, as a small picture."""
+    pattern, caption = CAPTIONS[side]
+    name = pattern.format(attribute=phase.attribute)
+    if name not in phase.last.metrics:
+        return None
+    title = SIDES[side][1] if side in SIDES else "Finished answers"
+    return _side_curve(phase, name, title, caption)
 
 
 def _side_curve(phase: Phase, name: str, title: str, caption: str) -> Drawing:
@@ -91,7 +92,7 @@ def _side_curve(phase: Phase, name: str, title: str, caption: str) -> Drawing:
         rounds, values = phase.series(name)
         if name.startswith("perplexity") and rounds[0] == 0:
             axes.axhline(values[0].value, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
-        _from_zero(axes)
+        from_zero(axes)
         settle(figure)
         label_ends(axes, phase.last.number, [(y, words[-1], color) for y, words, color in ends])
         return drawing(figure, f"{phase.name}-{name}", title, caption, "small", name)
@@ -137,7 +138,7 @@ def band(
     )
 
 
-def _from_zero(axes: Axes) -> None:
+def from_zero(axes: Axes) -> None:
     """The axis starts at zero unless something is below it."""
     low, high = axes.get_ylim()
     if low > 0 or (low < 0 and axes.dataLim.y0 >= 0):

@@ -9,8 +9,10 @@ from matplotlib.ticker import FuncFormatter
 
 from stages.reporting.figures.style import (
     INK,
+    INK_ON_COLOR,
     MUTED,
     NORMAL,
+    WHITE_ON_COLOR,
     bar_axis,
     few_ticks,
     round_colors,
@@ -32,7 +34,7 @@ def edges_by_round(phase: Phase, attribute: str) -> Drawing | None:
         return None
     caption = (
         "The pool is cut into equal parts by score; each part gets a tag. Bars span the scores of "
-        "one part, the white line is its mean. As the policy gets better the bars of the good "
+        "one part, the line inside is its mean. As the policy gets better the bars of the good "
         "tags shrink towards the good end."
     )
     with canvas(NORMAL) as figure:
@@ -151,4 +153,4 @@ def _span(rounds: Sequence[Round], attribute: str) -> float:
 
 def _readable_on(color: str) -> str:
     red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
-    return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 150 else INK
+    return WHITE_ON_COLOR if 0.299 * red + 0.587 * green + 0.114 * blue < 150 else INK_ON_COLOR

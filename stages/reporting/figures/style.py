@@ -10,6 +10,9 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.ticker import MaxNLocator
 
 INK, MUTED, RULE, PALE = "#1d2733", "#64707d", "#e2e6ea", "#f1f3f5"
+CARD = "#ffffff"
+WHITE_ON_COLOR, INK_ON_COLOR = "#fffffe", "#1d2734"
+"""Words on a coloured ground. They differ from white and ink so that a dark page can tell."""
 JUDGE, SCORER = "#14507d", "#c8611a"
 GOOD, BAD = "#14746f", "#b3362b"
 _TAGS = LinearSegmentedColormap.from_list(
@@ -49,8 +52,10 @@ RC: dict[Any, Any] = {
     "savefig.facecolor": "none",
     "axes.unicode_minus": True,
 }
-WIDE, NORMAL, SMALL = (4.9, 3.0), (4.6, 3.0), (3.3, 2.3)
-"""Sizes in inches; the page shows an inch as 96 pixels at most."""
+WIDE, NORMAL, SMALL = (4.4, 2.75), (4.2, 2.8), (3.3, 2.3)
+"""Sizes in inches, small enough that their words can be read on a narrow page."""
+LARGEST = 1.1 * 96
+"""Pixels that the page shows an inch as, at most."""
 
 
 def tag_colors(count: int) -> list[str]:

@@ -19,7 +19,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from stages.reporting.figures.style import RC
+from stages.reporting.figures.style import LARGEST, RC
+from stages.reporting.figures.themes import themed
 from stages.runtime.inert import visible
 
 XLINK = "http://www.w3.org/1999/xlink"
@@ -36,6 +37,9 @@ class Drawing:
     """A figure as the page needs it. ``width`` in CSS pixels is the largest it should be shown."""
 
     svg: Markup
+    """For the page: each colour is given for a light and a dark ground."""
+    plain: str
+    """The same with the light colours alone, for a file."""
     title: str
     caption: str
     width: int
@@ -76,8 +80,20 @@ def drawing(
     root.attrib.pop("height", None)
     root.set("role", "img")
     root.set("aria-label", visible(title, 200))
-    text = ET.tostring(root, encoding="unicode")
-    return Drawing(Markup(text), title, caption, round(width * POINTS_TO_PIXELS), size, code)
+    return finished(root, title, caption, round(width / 72 * LARGEST), size, code)
+
+
+def finished(
+    root: ET.Element, title: str, caption: str, width: int, size: str, code: str = ""
+) -> Drawing:
+    """A drawing from clean SVG: as it is, and with its colours for both grounds."""
+    plain = ET.tostring(root, encoding="unicode")
+    for element in root.iter():
+        if "style" in element.attrib:
+            element.set("style", themed(element.attrib["style"]))
+    return Drawing(
+        Markup(ET.tostring(root, encoding="unicode")), plain, title, caption, width, size, code
+    )
 
 
 def settle(figure: Figure) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.reporting.figures.style import JUDGE, MUTED, SMALL, few_ticks, round_colors
+from stages.reporting.figures.style import BAD, JUDGE, MUTED, SMALL, few_ticks, round_colors
 from stages.reporting.figures.svg import Drawing, canvas, drawing
 from stages.reporting.run_data import Phase
 
@@ -15,7 +15,8 @@ EXPLAINED = {
     "nll": "Surprise at the answers that are learnt, in nats per token.",
     "kl": "Distance from the reference on the answers that are learnt, in nats per token.",
     "entropy": "Spread of the next-token distribution, in nats. Near 0: the policy has collapsed.",
-    "grad_norm": "Length of the gradient before clipping. Spikes: the step size is too large.",
+    "grad_norm": "Length of the gradient before clipping, which the dashed line, if any, bounds. "
+    "Spikes: the step size is too large.",
     "rate": "Learning rate.",
     "sampler_kl": "PPO: how far the policy has moved from its sampler, in nats per token.",
     "clipped": "PPO: share of tokens whose ratio is held. Above a third: the steps are too large.",
@@ -26,36 +27,31 @@ EXPLAINED = {
 }
 
 
-def training_curves(phase: Phase) -> list[Drawing]:
-    """One small picture for each logged name, the known ones first."""
-    names = {
-        name: None for r in phase.rounds if r.learning is not None for name in r.learning.curves
-    }
-    known = [name for name in EXPLAINED if name in names]
-    return [_curve(phase, name) for name in [*known, *sorted(set(names) - set(known))]]
-
-
-def _curve(phase: Phase, name: str) -> Drawing:
-    colors = round_colors(max(len(phase.rounds) - 1, 1))
+def step_curve(phase: Phase, name: str) -> Drawing | None:
+    """One logged quantity by step, the rounds of the phase in a row."""
+    learnt = [(r.number, r.learning) for r in phase.rounds if r.learning is not None]
+    shown = [(number, item) for number, item in learnt if name in item.curves]
+    if not shown:
+        return None
+    colors = round_colors(len(learnt)) if len(learnt) > 1 else [JUDGE]
     with canvas(SMALL) as figure:
         axes = figure.subplots()
         start = 0
-        for index, item in enumerate(r for r in phase.rounds if r.number > 0):
-            if item.learning is None or name not in item.learning.curves:
+        for color, (_, item) in zip(colors, learnt, strict=True):
+            if name not in item.curves:
                 continue
-            steps, values = item.learning.curves[name]
+            steps, values = item.curves[name]
             x, y = thinned(np.array(steps, dtype=np.float64), np.array(values))
-            color = colors[min(index, len(colors) - 1)] if len(colors) > 1 else JUDGE
             axes.plot(x + start, y, color=color, linewidth=1.4)
             if start:
                 axes.axvline(start, color=MUTED, linewidth=0.7, linestyle=(0, (2, 3)))
             start += int(max(steps)) + 1
+        if name == "grad_norm" and phase.clip_grad is not None:
+            axes.axhline(phase.clip_grad, color=BAD, linewidth=1, linestyle=(0, (4, 3)))
         few_ticks(axes)
         axes.margins(x=0.02)
         axes.set_xlabel("step, rounds in a row")
-        return drawing(
-            figure, f"{phase.name}-training-{name}", name, EXPLAINED.get(name, ""), "small"
-        )
+        return drawing(figure, f"{phase.name}-steps-{name}", name, EXPLAINED.get(name, ""), "small")
 
 
 def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,17 @@
+"""What a section of the page is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the page: where to jump to, its name, its template and what that shows."""
+
+    anchor: str
+    title: str
+    template: str
+    context: Mapping[str, Any]
