@@ -56,12 +56,12 @@ def main_curve(phase: Phase) -> Drawing | None:
     name = sentence_case(phase.attribute)
     good = "Lower" if phase.better == "low" else "Higher"
     others = phase.main + BY_SCORER in phase.last.metrics
+    later = ", later rounds answer on the best tag" if phase.tags else ""
     caption = (
         f"Mean {phase.attribute} of answers to held-out prompts; {good.lower()} is better. Round 0 "
-        "is the policy before this phase, later rounds answer on the best tag. Bands: 95 % "
-        "bootstrap intervals over prompts. "
+        f"is the policy before this phase{later}. Bands: 95 % bootstrap intervals over prompts. "
     )
-    if others:
+    if others and phase.trained_on:
         caption += "The judge never trains the policy; the scorer does. A gap is a warning."
     with canvas(WIDE) as figure:
         axes = figure.subplots()

@@ -17,7 +17,7 @@ def draws(phase: Phase) -> Drawing | None:
     born = sorted({birth for r in rounds for birth in r.pool_rounds})
     colors = dict(zip(born, round_colors(len(born)), strict=True))
     caption = (
-        "By the round that sampled the answers, the palest sampled first: on the left of each "
+        "By the round that sampled the answers, the faintest sampled first: on the left of each "
         "pair the share of the pool, on the right the share of what the update drew from it. "
     )
     if phase.half_life is None:

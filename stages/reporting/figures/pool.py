@@ -65,7 +65,7 @@ def pool_growth(phase: Phase) -> Drawing | None:
     born = sorted({number for r in rounds for number in r.pool_rounds})
     colors = dict(zip(born, round_colors(len(born)), strict=True))
     caption = (
-        "Answers that each round learns from, by the round that sampled them: the palest were "
+        "Answers that each round learns from, by the round that sampled them: the faintest were "
         "sampled first. A pool that keeps all grows by one step each round."
     )
     with canvas(NORMAL) as figure:

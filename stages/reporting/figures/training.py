@@ -11,20 +11,42 @@ from stages.reporting.run_data import Phase
 MOST_POINTS = 240
 """Points of one round's line; more are averaged over neighbours."""
 EXPLAINED = {
-    "loss": "What the update makes small: surprise, KL and entropy, or PPO’s clipped objective.",
-    "nll": "Surprise at the answers that are learnt, in nats per token.",
-    "kl": "Distance from the reference on the answers that are learnt, in nats per token.",
-    "entropy": "Spread of the next-token distribution, in nats. Near 0: the policy has collapsed.",
-    "grad_norm": "Length of the gradient before clipping, which the dashed line, if any, bounds. "
-    "Spikes: the step size is too large.",
-    "rate": "Learning rate.",
-    "sampler_kl": "PPO: how far the policy has moved from its sampler, in nats per token.",
-    "clipped": "PPO: share of tokens whose ratio is held. Above a third: the steps are too large.",
-    "value": "PPO: half the squared error of the value.",
-    "answers.reward": "PPO: mean reward of the answers that are learnt from, before the penalty.",
-    "answers.kl": "PPO: log policy − log reference, in nats per answer.",
-    "answers.explained_variance": "PPO: what the value knows of the returns. 1: all, 0: nothing.",
+    "loss": (
+        "Loss",
+        "What the update makes small: surprise, KL and entropy, or PPO’s clipped objective.",
+    ),
+    "nll": ("Surprise", "At the answers that are learnt, in nats per token."),
+    "kl": ("KL", "Distance from the reference on the answers that are learnt, in nats per token."),
+    "entropy": (
+        "Entropy",
+        "Spread of the next-token distribution, in nats. Near 0: the policy has collapsed.",
+    ),
+    "grad_norm": (
+        "Gradient",
+        "Its length before clipping, which the dashed line, if any, bounds. Spikes: the step size "
+        "is too large.",
+    ),
+    "rate": ("Learning rate", "How large a step is."),
+    "sampler_kl": (
+        "KL from the sampler",
+        "How far the policy has moved from what sampled the answers, in nats per token.",
+    ),
+    "clipped": (
+        "Clipped",
+        "Share of tokens whose ratio is held. Above a third: the steps are too large.",
+    ),
+    "value": ("Error of the value", "Half its square."),
+    "answers.reward": (
+        "Reward",
+        "Mean of the answers that are learnt from, before the penalty.",
+    ),
+    "answers.kl": ("KL of the answers", "Log policy − log reference, in nats per answer."),
+    "answers.explained_variance": (
+        "Value explained",
+        "What the value knows of the returns. 1: all, 0: nothing.",
+    ),
 }
+"""Title and what to see of each logged quantity."""
 
 
 def step_curve(phase: Phase, name: str) -> Drawing | None:
@@ -50,8 +72,9 @@ def step_curve(phase: Phase, name: str) -> Drawing | None:
             axes.axhline(phase.clip_grad, color=BAD, linewidth=1, linestyle=(0, (4, 3)))
         few_ticks(axes)
         axes.margins(x=0.02)
-        axes.set_xlabel("step, rounds in a row")
-        return drawing(figure, f"{phase.name}-steps-{name}", name, EXPLAINED.get(name, ""), "small")
+        axes.set_xlabel("step, rounds in a row" if len(shown) > 1 else "step")
+        title, caption = EXPLAINED[name]
+        return drawing(figure, f"{phase.name}-steps-{name}", title, caption, "small", name)
 
 
 def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
