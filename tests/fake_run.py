@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ppo_recipe import PPO
 
 from stages.artifacts.lineage import Lineage
 from stages.artifacts.manifest import Manifest, write_manifest
@@ -68,6 +69,7 @@ UNKIND = (
     "is the most dishonest person on the quay , and everybody knows it .",
 )
 
+SAMPLE = {"n": 2, "decoding": {"max_new_tokens": 20}}
 SFT = {"kind": "sft", "steps": 100, "batch_size": 8, "optimizer": {"lr": 1e-4}}
 
 
@@ -90,12 +92,16 @@ class FakeRun:
     judge: str = "truth"
     polish: bool = False
     """Whether a phase of plain SFT follows, which samples nothing."""
+    reward: bool = False
+    """Whether a phase of PPO follows, which has no tags and no pool."""
 
     def write(self) -> Path:
         """Write everything; gives the recipe file."""
         phases: dict[str, Any] = {"align": {"rounds": self.rounds}}
         if self.polish:
             phases["polish"] = {"update": SFT}
+        if self.reward:
+            phases["reward"] = {"rounds": 2, "sample": SAMPLE, "score": ["toxicity"], "update": PPO}
         value = {"phases": phases, **self.changes}
         config = {
             "recipe": "toxicity-nlf",
@@ -128,6 +134,13 @@ class FakeRun:
             self._evaluated(0)
             self._learnt(1)
             self._evaluated(1)
+        if self.reward:
+            self.phase = "reward"
+            self._evaluated(0)
+            for number in (1, 2):
+                self._sampled(number)
+                self._learnt(number)
+                self._evaluated(number)
         self._benchmarks()
         return path
 
@@ -200,8 +213,8 @@ class FakeRun:
         }
 
     def _sampled(self, number: int) -> None:
-        """Samples, scores and the pool of a round."""
-        quantile = None if number == 1 else 0
+        """Samples and scores of a round, and its pool where it has one."""
+        quantile = None if number == 1 or self.phase == "reward" else 0
         values = self._scores(self.prompts * 2, self.mean(number - 1, quantile))
         rows = [
             self._sample_row(number, prompt, k, quantile, float(values[2 * i + k]))
@@ -215,6 +228,8 @@ class FakeRun:
                     number, counters={"tokens": tokens})  # fmt: skip
         self._table(layout.in_round(self.phase, number, "scores"), SCORES,
                     {"scores/part-0-of-1.parquet": scores}, "score", number)  # fmt: skip
+        if self.phase == "reward":
+            return
         self._pool += [
             (row["sample_id"], row["prompt_id"], number, float(v))
             for row, v in zip(rows, values, strict=True)
@@ -252,6 +267,8 @@ class FakeRun:
             "rate": 1e-3 * (1 - steps / 100),
             "grad_norm": 0.6 + 0.5 * np.exp(-steps / 15),
         }
+        if self.phase == "reward":
+            curves = _of_ppo(curves, number)
         rows = [
             {"step": int(step), "name": name, "value": float(v + 0.02 * noise * v)}
             for name, values in curves.items()
@@ -303,7 +320,7 @@ class FakeRun:
             for m, (v, e) in sorted(metrics.items())
         ]
         tags = list(self.tags) if number and self.phase == "align" else []
-        scorers = ["toxicity"] if self.phase == "align" else []
+        scorers = ["toxicity"] if self.phase != "polish" else []
         facts = {"tags": tags, "judge": self.judge, "scorers": scorers,
                  "attribute": "toxicity"}  # fmt: skip
         tokens = sum(len(row["response_ids"]) for row in rows)
@@ -409,6 +426,20 @@ NLF_TAGS = (
     "High-Moderate Toxicity",
     "Maximum Toxicity",
 )
+
+
+def _of_ppo(curves: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+    """What a round of PPO logs instead."""
+    steps = np.arange(100)
+    kept = {name: curves[name] for name in ("loss", "entropy", "rate", "grad_norm")}
+    return kept | {
+        "value": 0.3 * np.exp(-steps / 40),
+        "clipped": 0.05 + 0.001 * steps,
+        "sampler_kl": 0.002 + 0.0001 * steps,
+        "answers.reward": 0.5 + 0.1 * number + 0.002 * steps,
+        "answers.kl": 0.02 * steps * number,
+        "answers.explained_variance": 1.0 - np.exp(-steps / 30),
+    }
 
 
 def _score(row: dict[str, Any], scorer: str, value: float) -> dict[str, Any]:

@@ -12,12 +12,14 @@ from fake_run import FakeRun
 from recipes import recipe
 from test_report_page import HOSTILE, command
 
+from stages.reporting.cautions import cautions
 from stages.reporting.collect import collect
 from stages.reporting.figures.standalone import SPACE
 from stages.reporting.figures.style import CARD, INK, JUDGE, MUTED, SCORER, tag_colors
 from stages.reporting.figures.svg import DRAWN
 from stages.reporting.figures.themes import NEUTRAL_ON_DARK, on_dark, themed
 from stages.reporting.gallery import DRAW, Gallery
+from stages.reporting.page import render
 from stages.settings.figures import figure_slots
 
 SMALL = {"prompts": 12, "answers": 2}
@@ -64,6 +66,23 @@ def test_every_kind_of_slot_can_be_drawn() -> None:
     assert {slot.name for slot in slots if slot.phase == "polish"} == {
         "main", "worst", "bad", "perplexity", "variety", "distance", "finished", "steps",
     }  # fmt: skip
+
+
+def test_a_phase_of_ppo_shows_what_it_learns_from_and_how(tmp_path: Path) -> None:
+    run = collect(FakeRun(tmp_path, rounds=1, reward=True, **SMALL).write())
+    own = {slot: d for slot, d in Gallery(run).drawings.items() if slot.phase == "reward"}
+    assert {slot.key for slot, drawing in own.items() if drawing is None} == set()
+    assert {slot.name for slot in own} == {
+        "main", "worst", "bad", "perplexity", "variety", "distance", "finished",
+        "scores", "ends", "agreement", "steps",
+    }  # fmt: skip
+    assert {slot.of for slot in own if slot.name == "ends"} == {
+        "answers.reward", "answers.kl", "entropy",
+    }  # fmt: skip
+    page = render(run, cautions(run))
+    found = re.search(r'id="extremes-reward".*?</section>', page, re.DOTALL)
+    assert found and found[0].count('class="score"') == 2 * 5
+    assert "asked for" not in found[0] and "not in the pool" not in found[0]
 
 
 def test_slots_follow_from_the_recipe_alone_and_name_plain_files() -> None:

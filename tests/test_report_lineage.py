@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_run import FakeRun
 from traced_run import TracedRun
@@ -15,7 +17,7 @@ from stages.artifacts.provenance import Artifact, Graph, Use
 from stages.contract.run_graph import run_graph
 from stages.reporting.cautions import cautions
 from stages.reporting.collect import collect
-from stages.reporting.figures.lineage import lineage_figure
+from stages.reporting.figures.lineage import HEIGHT, WIDTH, lineage_figure
 from stages.reporting.lineage_map import GAP, Map, lineage_map
 
 STAGES = {"samples": "sample", "scores": "score", "pool": "tag", "policy": "update_policy",
@@ -165,3 +167,42 @@ def test_what_was_made_again_since_is_red_and_said_in_words(tmp_path: Path) -> N
 def test_a_stopped_phase_shows_the_rounds_that_worked(tmp_path: Path) -> None:
     run = collect(FakeRun(tmp_path, rounds=4, stopped_at=3, prompts=4, answers=1).write())
     assert lineage_map(run.graph).heads[2:] == ("round 0", "round 1", "round 2")
+
+
+def points(path: str) -> np.ndarray:
+    """Places along a line of the map, close together: [n, 2]."""
+    at, found = np.zeros(2), []
+    for command, rest in re.findall(r"([MCHV])([^MCHV]*)", path):
+        given = np.array(rest.split(), dtype=float)
+        corners = {
+            "H": lambda x, at: [[x[0], at[1]]],
+            "V": lambda x, at: [[at[0], x[0]]],
+        }.get(command, lambda x, at: x.reshape(-1, 2))(given, at)
+        corners = np.array(corners)
+        if command == "C":
+            t = np.linspace(0, 1, 200)[:, None]
+            one, two, end = corners
+            found.append((1 - t) ** 3 * at + 3 * t * (1 - t) ** 2 * one + 3 * t**2 * (1 - t) * two
+                         + t**3 * end)  # fmt: skip
+        elif command != "M":
+            found.append(np.linspace(at, corners[-1], 400))
+        at = corners[-1]
+    return np.concatenate(found)
+
+
+@pytest.mark.parametrize("rounds", [2, 8])
+def test_no_line_goes_behind_a_box(tmp_path: Path, rounds: int) -> None:
+    """A line that went behind a box would seem to end there and to begin there."""
+    root = TracedRun(tmp_path, rounds=rounds, shards=1).make().root
+    found = lineage_map(run_graph(root))
+    drawn = ET.fromstring(lineage_figure(found).plain)
+    boxes = [(float(bar.attrib["x"]) - 4, float(bar.attrib["y"]) - 6) for bar in drawn.iter("rect")]
+    lines = next(group for group in drawn.iter("g") if "fill: none" in group.attrib["style"])
+    paths = [item.attrib["d"] for item in lines]
+    assert len(paths) == len(found.links) > 10
+    for path in paths:
+        x, y = points(path).T
+        for left, top in boxes:
+            behind = (left + 1 < x) & (x < left + WIDTH - 1)
+            behind &= (top + 1 < y) & (y < top + HEIGHT - 1)
+            assert not behind.any(), path

@@ -179,7 +179,8 @@ def test_many_rounds_still_fit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"answers": 1}, {"judge": "toxicity"}, {"prompts": 2}, {"polish": True}]
+    "options",
+    [{"answers": 1}, {"judge": "toxicity"}, {"prompts": 2}, {"polish": True}, {"reward": True}],
 )
 def test_other_kinds_of_runs(tmp_path: Path, options: dict) -> None:
     run = collect(FakeRun(tmp_path, rounds=1, **({"prompts": 8, "answers": 2} | options)).write())

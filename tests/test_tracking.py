@@ -15,8 +15,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_learning_trainer import examples, trainer_for
 from tiny_models import tiny_llama
 
+from stages.contract.job import Job
+from stages.contract.tracking import job_trackers
 from stages.learning.batches import Layout
 from stages.learning.checkpoints import Checkpoints
+from stages.learning.draws import Draws
 from stages.learning.sft import SftUpdater
 from stages.runtime.errors import UserError
 from stages.settings.trackers import LogSettings, WandbSettings
@@ -119,6 +122,35 @@ def test_a_round_replaces_its_own_events_and_no_others(tmp_path: Path) -> None:
             trackers.begin()
             trackers.log(0, {"loss": value})
     assert sorted(events(tmp_path)["loss"]) == [(1, 1.5), (11, 11.0)]
+
+
+def test_a_loop_that_samples_in_between_tells_every_step(tmp_path: Path) -> None:
+    updater = SftUpdater(tiny_llama(), Layout(row_tokens=96, pass_tokens=96), "fp32")
+    trainer = trainer_for(updater, examples(4), STEPS)
+    batch = Draws(lambda _: list(examples(4)), 2)
+    with open_trackers(LogSettings(tensorboard=True), series(tmp_path)) as trackers:
+        trainer.track(trackers)
+        trainer.resume()
+        for _ in range(3):
+            trainer.learn(examples(4), batch.again(), 2)
+    told = events(tmp_path)["loss"]
+    assert [step for step, _ in told] == list(range(100, 106))
+    losses = [record.loss for record in trainer.history]
+    assert [value for _, value in told] == pytest.approx(losses, rel=1e-6)
+
+
+def test_a_further_evaluation_is_a_series_of_its_own(tmp_path: Path) -> None:
+    own = {"tensorboard": True}
+    tracked = recipe(set={"log": own, "evaluate": {"also": {"plain": {"tagged": False}}}})
+    for also, value in ((None, 1.0), ("plain", 2.0)):
+        out = tmp_path / "phases/align/r1" / ("evaluation.json" if also is None else "plain.json")
+        settings = {} if also is None else {"also": also}
+        job = Job("evaluate", tracked, settings, out, tmp_path, "align", 1, (), "key")
+        with job_trackers(job) as trackers:
+            trackers.begin()
+            trackers.log(1, {"toxicity.mean": value})
+    assert events(tmp_path, "evaluate") == {"toxicity.mean": [(1, 1.0)]}
+    assert events(tmp_path, "also.plain") == {"toxicity.mean": [(1, 2.0)]}
 
 
 def test_nothing_is_written_unless_a_tracker_is_on(tmp_path: Path, wandb: FakeWandb) -> None:

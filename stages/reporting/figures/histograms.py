@@ -10,8 +10,8 @@ from stages.metrics.histogram import Histograms
 from stages.reporting.figures.style import INK, MUTED, NORMAL
 from stages.reporting.figures.svg import Drawing, canvas, drawing
 
-OVERLAP = 1.25
-"""Height of the tallest ridge in rows."""
+TALLEST = 0.88
+"""Height of the tallest ridge in rows: below the line, and the mark, of the row above."""
 
 
 def ridges(
@@ -35,7 +35,7 @@ def ridges(
         axes = figure.subplots()
         for row, ((_, _, color), share) in enumerate(zip(shown, shares, strict=True)):
             base = float(len(shown) - 1 - row)
-            top = base + np.sqrt(share / tallest) * OVERLAP * 0.9
+            top = base + np.sqrt(share / tallest) * TALLEST
             axes.stairs(
                 top, edges, baseline=base, fill=True, color=color, alpha=0.85, zorder=2 + row
             )
@@ -54,7 +54,7 @@ def ridges(
         axes.grid(False)
         axes.grid(True, axis="x")
         axes.spines["bottom"].set_visible(False)
-        axes.set_ylim(-0.15, len(shown) - 1 + OVERLAP)
+        axes.set_ylim(-0.15, len(shown))
         axes.set_xlim(edges[0], edges[-1])
         axes.set_xlabel(axis, color=MUTED)
         return drawing(figure, key, title, caption)

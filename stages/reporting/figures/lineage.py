@@ -9,9 +9,9 @@ from stages.reporting.figures.svg import POINTS_TO_PIXELS, Drawing, finished
 from stages.reporting.lineage_map import GAP, Link, Map, Node
 from stages.runtime.inert import visible
 
-WIDTH, HEIGHT = 82.0, 30.0
+WIDTH, HEIGHT = 88.0, 30.0
 """Of a box, in points."""
-ACROSS, DOWN = 30.0, 20.0
+ACROSS, DOWN = 28.0, 20.0
 """Between boxes."""
 HEAD, FOOT, EDGE = 30.0, 16.0, 4.0
 """Above and below the grid, and around the drawing."""
@@ -89,6 +89,9 @@ def _route(link: Link, occupied: set[tuple[int, int]], rows: int) -> tuple[str, 
     between = range(min(source.column, target.column) + 1, max(source.column, target.column))
     if source.row == target.row and any((column, source.row) in occupied for column in between):
         return _around(source, target, below=source.row >= rows / 2)
+    crossed = range(min(source.row, target.row), max(source.row, target.row) + 1)
+    if any((column, row) in occupied for column in between for row in crossed):
+        return _between(source, target)
     start_x, end_x = _x(source.column) + WIDTH, _x(target.column)
     start_y, end_y = _y(source.row) + HEIGHT / 2, _y(target.row) + HEIGHT / 2
     bend = min(max(ACROSS * 0.9, 0.5 * (end_x - start_x)), 2 * ACROSS)
@@ -103,9 +106,25 @@ def _around(source: Node, target: Node, below: bool) -> tuple[str, str]:
     """Past the boxes that stand in the way, below or above their row."""
     start, end = _x(source.column) + WIDTH / 2, _x(target.column) + WIDTH / 2
     edge = _y(source.row) + (HEIGHT if below else 0)
-    away = 9.0 if below else -9.0
-    path = f"M {start:.1f} {edge:.1f} v {away:.1f} H {end:.1f} V {edge + (3 if below else -3):.1f}"
+    lane = edge + (9.0 if below else -9.0)
+    path = f"M {start:.1f} {edge:.1f} V {lane:.1f} H {end:.1f} V {edge + (3 if below else -3):.1f}"
     return path, _tip(end, edge, "up" if below else "down")
+
+
+def _between(source: Node, target: Node) -> tuple[str, str]:
+    """Along the gap between two rows, past the boxes of the columns in between."""
+    start_x, end_x = _x(source.column) + WIDTH, _x(target.column)
+    start_y, end_y = _y(source.row) + HEIGHT / 2, _y(target.row) + HEIGHT / 2
+    up = target.row < source.row
+    lane = _y(source.row) - DOWN / 2 if up else _y(source.row) + HEIGHT + DOWN / 2
+    turn, half = start_x + ACROSS, ACROSS / 2
+    last = end_x - ACROSS
+    path = (
+        f"M {start_x:.1f} {start_y:.1f} C {start_x + half:.1f} {start_y:.1f} "
+        f"{turn - half:.1f} {lane:.1f} {turn:.1f} {lane:.1f} H {last:.1f} "
+        f"C {last + half:.1f} {lane:.1f} {end_x - half:.1f} {end_y:.1f} {end_x - 3:.1f} {end_y:.1f}"
+    )
+    return path, _tip(end_x, end_y, "right")
 
 
 def _tip(x: float, y: float, way: str) -> str:
