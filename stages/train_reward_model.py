@@ -1,4 +1,4 @@
-"""Train a scorer on ratings, and measure it on ratings that it has not seen."""
+"""Train a scorer on ratings, labels or comparisons, and measure it on those it has not seen."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from stages.artifacts.manifest import table_files
-from stages.artifacts.schemas import RATINGS
+from stages.artifacts.schemas import RATINGS, TRAINING_LOG
+from stages.artifacts.store import write_table
 from stages.contract.chunks import rows_of
 from stages.contract.job import Job, stage_job
 from stages.contract.options import Out, RecipeFile, main
 from stages.contract.policies import inside_run, policy_folder, read_policy
-from stages.rewards.build import NO_MODEL
 from stages.runtime.errors import UserError
 from stages.runtime.hashing import seed_from
-from stages.settings.models import RegressionScorer
+from stages.settings.models import PreferenceScorer, RegressionScorer, SpanScorer
 from stages.settings.strict import parse
 
 KIND = "reward_model"
@@ -47,15 +47,52 @@ def train_reward_model(
     inputs = {role: path for role, path in named.items() if path is not None}
     with stage_job("train_reward_model", recipe, out, inputs, name=name) as job:
         if not job.done:
-            kind = job.settings["reward_model"]["kind"]
-            if kind != "regression":
-                raise UserError(f"no reward model of kind {kind!r} can be trained", name, NO_MODEL)
-            if ratings is None:
-                raise UserError("no ratings were given", name, "give --ratings MANIFEST")
-            _train(job, ratings, policy)
+            _KINDS[job.settings["reward_model"]["kind"]](job, inputs)
 
 
-def _train(job: Job, ratings: Path, policy: Path | None) -> None:
+def _train_answers(job: Job, inputs: dict[str, Path]) -> None:
+    from stages.learning.training_log import log_rows
+    from stages.updating.answer_models import train_answers
+    from stages.updating.preference_lesson import PreferenceLesson
+    from stages.updating.span_lesson import SpanLesson
+
+    chosen = job.settings["reward_model"]
+    settings: SpanScorer | PreferenceScorer
+    lesson: SpanLesson | PreferenceLesson
+    if chosen["kind"] == "span":
+        settings = parse(SpanScorer, chosen, "reward_model")
+        lesson = SpanLesson(settings, _input(inputs, "labels"), _input(inputs, "feedback"))
+    else:
+        settings = parse(PreferenceScorer, chosen, "reward_model")
+        lesson = PreferenceLesson(
+            settings, _input(inputs, "comparisons"), _input(inputs, "feedback")
+        )
+    folder = job.out.parent / "model"
+    base = _base(job, settings.base, inputs.get("policy"))
+    seed = seed_from(job.recipe.seed, "reward_model", settings.attribute) % 2**31
+    trained = train_answers(job, settings, lesson, lesson.rows, base, folder, seed)
+    log = job.out.parent / "training_log.parquet"
+    write_table(log, TRAINING_LOG, log_rows(trained.history), job.lineage())
+    job.finish(KIND, folder_digest(folder), [log], counters=trained.counters, facts=trained.facts)
+
+
+def _base(job: Job, base: str, policy: Path | None) -> str:
+    """Folder or hub name of what a model starts from."""
+    if base != "policy":
+        return base
+    if policy is None:
+        raise UserError("no policy was given", "base: policy", "give --policy MANIFEST")
+    return policy_folder(read_policy(policy), job.run_folder)
+
+
+def _input(inputs: dict[str, Path], role: str) -> Path:
+    if role not in inputs:
+        raise UserError(f"no {role} were given", f"--{role}", f"give --{role} MANIFEST")
+    return inputs[role]
+
+
+def _train_regression(job: Job, inputs: dict[str, Path]) -> None:
+    ratings, policy = _input(inputs, "ratings"), inputs.get("policy")
     settings = parse(RegressionScorer, job.settings["reward_model"], "reward_model")
     columns = ["prompt", "response", "value", "held_out"]
     rows = list(rows_of(table_files(ratings, RATINGS), RATINGS, columns))
@@ -138,6 +175,9 @@ def _texts(settings: RegressionScorer, rows: list[dict[str, Any]]) -> list[str]:
     from stages.rewards.texts import text_of
 
     return [text_of(Scorable("", r["prompt"], r["response"]), settings.prompt) for r in rows]
+
+
+_KINDS = {"regression": _train_regression, "span": _train_answers, "preference": _train_answers}
 
 
 if __name__ == "__main__":
