@@ -47,26 +47,27 @@ def train_reward_model(
     inputs = {role: path for role, path in named.items() if path is not None}
     with stage_job("train_reward_model", recipe, out, inputs, name=name) as job:
         if not job.done:
-            _KINDS[job.settings["reward_model"]["kind"]](job, inputs)
+            settings = job.recipe.reward_models[name]
+            if isinstance(settings, RegressionScorer):
+                _train_regression(job, inputs)
+            else:
+                _train_answers(job, settings, inputs)
 
 
-def _train_answers(job: Job, inputs: dict[str, Path]) -> None:
+def _train_answers(
+    job: Job, settings: SpanScorer | PreferenceScorer, inputs: dict[str, Path]
+) -> None:
     from stages.learning.training_log import log_rows
     from stages.updating.answer_models import train_answers
     from stages.updating.preference_lesson import PreferenceLesson
     from stages.updating.span_lesson import SpanLesson
 
-    chosen = job.settings["reward_model"]
-    settings: SpanScorer | PreferenceScorer
+    feedback = _input(inputs, "feedback")
     lesson: SpanLesson | PreferenceLesson
-    if chosen["kind"] == "span":
-        settings = parse(SpanScorer, chosen, "reward_model")
-        lesson = SpanLesson(settings, _input(inputs, "labels"), _input(inputs, "feedback"))
+    if isinstance(settings, SpanScorer):
+        lesson = SpanLesson(settings, _input(inputs, "labels"), feedback)
     else:
-        settings = parse(PreferenceScorer, chosen, "reward_model")
-        lesson = PreferenceLesson(
-            settings, _input(inputs, "comparisons"), _input(inputs, "feedback")
-        )
+        lesson = PreferenceLesson(settings, _input(inputs, "comparisons"), feedback)
     folder = job.out.parent / "model"
     base = _base(job, settings.base, inputs.get("policy"))
     seed = seed_from(job.recipe.seed, "reward_model", settings.attribute) % 2**31
@@ -175,9 +176,6 @@ def _texts(settings: RegressionScorer, rows: list[dict[str, Any]]) -> list[str]:
     from stages.rewards.texts import text_of
 
     return [text_of(Scorable("", r["prompt"], r["response"]), settings.prompt) for r in rows]
-
-
-_KINDS = {"regression": _train_regression, "span": _train_answers, "preference": _train_answers}
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def new_headed_model(
 
 
 def headed(backbone: PreTrainedModel, shape: HeadShape, seed: int) -> HeadedModel:
-    """A new head on a backbone in memory, the same for the same seed."""
+    """A new head on a backbone in memory, in eval mode, the same for the same seed."""
     model = HeadedModel(backbone, shape)
     noise = torch.Generator().manual_seed(seed % 2**63)
     width = backbone.config.hidden_size
@@ -114,7 +114,7 @@ def headed(backbone: PreTrainedModel, shape: HeadShape, seed: int) -> HeadedMode
             if layer is not None:
                 layer.weight.copy_(torch.randn(layer.weight.shape, generator=noise) / width**0.5)
                 layer.bias.zero_()
-    return model
+    return model.eval()
 
 
 def save_headed_model(
