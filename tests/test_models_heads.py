@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import (
-    END,
     ENCODERS,
+    END,
     save_tiny_policy,
     tiny_bert,
     tiny_gpt2,

@@ -36,9 +36,10 @@ class JudgedText:
 
 @dataclass(frozen=True)
 class Reading:
-    """Token ids and the places of the marks in them, those of the first ``len(marks)`` segments.
+    """Token ids and the places of the marks in them, of the first ``len(marks)`` segments.
 
-    ``prompt_cut`` and ``answer_cut`` say how many tokens did not fit.
+    Those are the segments that are read whole. ``prompt_cut`` and ``answer_cut`` say how many
+    tokens did not fit.
     """
 
     token_ids: tuple[int, ...]
@@ -87,18 +88,22 @@ class Reader:
         return [self._reading(*pair, text) for pair, text in zip(encoded, texts, strict=True)]
 
     def _reading(self, ids: Sequence[int], ends: Sequence[int], text: JudgedText) -> Reading:
-        # The first token that spells a character at or behind a place.
-        split = bisect.bisect_right(ends, text.answer_at)
-        starts = [bisect.bisect_right(ends, place) - split for place in text.starts]
+        # The first token that spells a character of a word, or the blank before it: byte-level
+        # tokenizers begin a word with its blank.
+        split = bisect.bisect_right(ends, text.answer_at - 1)
+        starts = [bisect.bisect_right(ends, place - 1) - split for place in text.starts]
         answer, marks = self._marked(ids[split:], starts)
         frame = len(self._start) + len(self._end)
         room = len(ids) + len(marks) if self.limit is None else max(self.limit - frame, 0)
         kept = min(split, max(room - len(answer), 0))
         shown = answer[: room - kept]
         first = len(self._start) + kept
+        # Before a segment stands its mark, and it is read where the next one begins.
+        ends = [*marks[1:], len(answer)] if self.marks == "before" else [at + 1 for at in marks]
+        read = [at for at, end in zip(marks, ends, strict=False) if end <= len(shown)]
         return Reading(
             token_ids=(*self._start, *ids[:kept], *shown, *self._end),
-            marks=tuple(first + place for place in marks if place < len(shown)),
+            marks=tuple(first + at for at in read),
             prompt_cut=split - kept,
             answer_cut=len(answer) - len(shown),
         )

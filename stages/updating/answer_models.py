@@ -19,7 +19,7 @@ from stages.learning.checkpoints import Checkpoints
 from stages.learning.draws import Draws
 from stages.learning.trainer import StepRecord, Trainer, TrainSettings
 from stages.metrics.calibration import Bin
-from stages.models.backbones import fresh_backbone, load_backbone
+from stages.models.backbones import fresh_backbone, load_backbone, reads_ahead
 from stages.models.device import pick_device, pick_precision
 from stages.models.heads import HeadShape, headed
 from stages.rewards.qa_network import QaNetwork, name_outputs, natural_pool, network
@@ -148,6 +148,12 @@ def _new_network(
     else:
         backbone, tokenizer = load_backbone(base, torch.float32)
     pool = natural_pool(backbone, tokenizer) if lesson.pool == "auto" else lesson.pool
+    if pool == "first" and not reads_ahead(backbone):
+        raise UserError(
+            "the first token of a decoder has seen nothing of the answer",
+            f"attribute {settings.attribute}",
+            "pool: last, mean or auto",
+        )
     shape = HeadShape(pool, lesson.outputs, lesson.dense)
     model = headed(backbone, shape, seed).to(device).eval()
     name_outputs(model)
