@@ -169,7 +169,7 @@ def _sample(
 
 
 def _score(job: Job, samples: Path, prompts: Path, questions: Path | None, path: Path) -> None:
-    from stages.rewards.questions import COLUMNS, read_asked
+    from stages.rewards.asked import COLUMNS, read_asked
     from stages.rewards.scoring import open_scorers, score_rows
 
     rows = read_asked(prompts, questions).scorables(rows_of([samples], SAMPLES, COLUMNS))

@@ -57,7 +57,7 @@ def score(
 def _score(
     job: Job, samples_path: Path, prompts_path: Path, questions: Path | None, chunk: int
 ) -> None:
-    from stages.rewards.questions import COLUMNS, read_asked
+    from stages.rewards.asked import COLUMNS, read_asked
     from stages.rewards.scoring import open_scorers, score_rows
 
     samples = rows_of(table_files(samples_path, SAMPLES), SAMPLES, COLUMNS)

@@ -331,7 +331,7 @@ def test_without_its_table() -> None:
 
 def test_the_loss_of_segments_is_its_closed_form_and_adds_up() -> None:
     model = spans()
-    rows = [(ASKED, [s for s in segments_of_text(model, text)]) for text in (TEXTS[0], TEXTS[4])]
+    rows = [(ASKED, segments_of_text(model, text)) for text in (TEXTS[0], TEXTS[4])]
     from stages.rewards.qa_reading import segmented_text
 
     readings = model.network.read([segmented_text(*pair_of(row)) for row in rows])

@@ -24,8 +24,8 @@ from stages.generation.engines import HF_SLOTS
 from stages.learning.trainer import StepRecord, Trainer
 from stages.online.iterations import iteration_asks
 from stages.online.live import LivePolicy
+from stages.rewards.asked import COLUMNS, Asked, read_questions
 from stages.rewards.protocol import Scorer
-from stages.rewards.questions import COLUMNS, Asked, read_questions
 from stages.rewards.scoring import open_scorers, score_rows
 from stages.runtime.errors import Preempted
 from stages.runtime.events import event

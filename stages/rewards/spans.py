@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from stages.models.precision import Precision
+from stages.rewards.asked import question_of
 from stages.rewards.protocol import Scorable, Score, Span
 from stages.rewards.qa_network import QaNetwork, labels_of, read_network, write_network
 from stages.rewards.qa_reading import segmented_text
-from stages.rewards.questions import question_of
 from stages.runtime.errors import UserError
 from stages.settings.models import SegmentValues, SpanScorer
 from stages.text.qa_prompts import Context, QaPrompt
