@@ -74,7 +74,8 @@ def _train_answers(
     trained = train_answers(job, settings, lesson, lesson.rows, base, folder, seed)
     log = job.out.parent / "training_log.parquet"
     write_table(log, TRAINING_LOG, log_rows(trained.history), job.lineage())
-    job.finish(KIND, folder_digest(folder), [log], counters=trained.counters, facts=trained.facts)
+    facts = inside_run(folder, job.run_folder) | trained.facts
+    job.finish_model(KIND, folder, [log], counters=trained.counters, facts=facts)
 
 
 def _base(job: Job, base: str, policy: Path | None) -> str:
