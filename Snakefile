@@ -2,6 +2,7 @@
 # which jobs there are and what they depend on is decided in workflow/planner.py.
 from workflow.errors import plan_or_exit
 from workflow.outcome import print_notices, print_outcome, write_recipe
+from workflow.planner import judging_options
 
 
 configfile: f"{workflow.basedir}/config/config.yaml"
@@ -31,4 +32,11 @@ rule all:
 rule data:
     input:
         plan.tables(),
+    localrule: True
+
+
+# Every reward model that the recipe names, whether a phase scores with it or not.
+rule reward_models:
+    input:
+        plan.reward_models(),
     localrule: True

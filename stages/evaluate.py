@@ -18,6 +18,7 @@ from stages.contract.options import (
     Phase,
     PolicyFile,
     PromptsFile,
+    QuestionsFile,
     RecipeFile,
     Round,
     main,
@@ -41,6 +42,7 @@ def evaluate(
     prompts: PromptsFile,
     out: Out,
     model: Models = None,
+    questions: QuestionsFile = None,
     also: Annotated[
         str | None, typer.Option(help="a further evaluation of the recipe, by its name")
     ] = None,
@@ -51,6 +53,7 @@ def evaluate(
         "base": base,
         "reference": reference,
         "prompts": prompts,
+        "questions": [questions] if questions else [],
         "models": model or [],
     }
     with stage_job("evaluate", recipe, out, inputs, phase, number, also) as job:
@@ -62,7 +65,7 @@ def evaluate(
             return
         with job_trackers(job) as trackers:
             trackers.begin()
-            _evaluate(job, trackers, policy, base, reference, prompts)
+            _evaluate(job, trackers, policy, base, reference, prompts, questions)
 
 
 def _at_the_end(job: Job, also: str | None) -> bool:
@@ -71,7 +74,13 @@ def _at_the_end(job: Job, also: str | None) -> bool:
 
 
 def _evaluate(
-    job: Job, trackers: Trackers, policy: Path, base: Path, reference: Path, prompts: Path
+    job: Job,
+    trackers: Trackers,
+    policy: Path,
+    base: Path,
+    reference: Path,
+    prompts: Path,
+    questions: Path | None,
 ) -> None:
     from stages.evaluation.asks import best_vector
     from stages.evaluation.metrics import Measured, all_metrics
@@ -83,7 +92,7 @@ def _evaluate(
     samples = folder / "samples.parquet"
     _sample(job, settings, policy, prompts, vocabulary, samples)
     scores = folder / "scores.parquet"
-    _score(job, samples, prompts, scores)
+    _score(job, samples, prompts, questions, scores)
     measured = Measured(
         samples=read_rows(samples, SAMPLES),
         scores=read_rows(scores, SCORES),
@@ -159,16 +168,11 @@ def _sample(
         )
 
 
-def _score(job: Job, samples: Path, prompts_path: Path, path: Path) -> None:
-    from stages.rewards.protocol import Scorable
+def _score(job: Job, samples: Path, prompts: Path, questions: Path | None, path: Path) -> None:
+    from stages.rewards.asked import COLUMNS, read_asked
     from stages.rewards.scoring import open_scorers, score_rows
 
-    texts = _prompts(prompts_path)
-    columns = ["sample_id", "prompt_id", "response"]
-    rows = [
-        Scorable(row["sample_id"], texts[row["prompt_id"]], row["response"])
-        for row in rows_of([samples], SAMPLES, columns)
-    ]
+    rows = read_asked(prompts, questions).scorables(rows_of([samples], SAMPLES, COLUMNS))
     judges = {name: job.recipe.judges()[name] for name in job.settings["scorers"]}
     scorers = open_scorers(judges, job.run_folder, job.settings["precision"])
     make_table(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from stages.artifacts.manifest import read_manifest, table_files
-from stages.artifacts.schemas import PROMPTS, SAMPLES, SCORES
+from stages.artifacts.schemas import SAMPLES, SCORES
 from stages.contract.chunks import chunks_of, make_table, rows_of
 from stages.contract.job import Inputs, Job, stage_job
 from stages.contract.options import (
@@ -16,6 +16,7 @@ from stages.contract.options import (
     Out,
     Phase,
     PromptsFile,
+    QuestionsFile,
     RecipeFile,
     Round,
     SamplesFile,
@@ -33,10 +34,16 @@ def score(
     prompts: PromptsFile,
     out: Out,
     model: Models = None,
+    questions: QuestionsFile = None,
     chunk: Annotated[int, typer.Option(min=1, help="answers per resumable chunk")] = CHUNK,
 ) -> None:
     """Score one shard of samples."""
-    inputs: Inputs = {"samples": samples, "prompts": prompts, "models": model or []}
+    inputs: Inputs = {
+        "samples": samples,
+        "prompts": prompts,
+        "questions": [questions] if questions else [],
+        "models": model or [],
+    }
     with stage_job("score", recipe, out, inputs, phase, number) as job:
         if job.done:
             return
@@ -44,21 +51,17 @@ def score(
         if stopped:
             job.pass_by("scores", stopped)
             return
-        _score(job, samples, prompts, chunk)
+        _score(job, samples, prompts, questions, chunk)
 
 
-def _score(job: Job, samples_path: Path, prompts_path: Path, chunk: int) -> None:
-    from stages.rewards.protocol import Scorable
+def _score(
+    job: Job, samples_path: Path, prompts_path: Path, questions: Path | None, chunk: int
+) -> None:
+    from stages.rewards.asked import COLUMNS, read_asked
     from stages.rewards.scoring import open_scorers, score_rows
 
-    texts = {
-        row["prompt_id"]: row["text"]
-        for row in rows_of(table_files(prompts_path, PROMPTS), PROMPTS, ["prompt_id", "text"])
-    }
-    samples = rows_of(
-        table_files(samples_path, SAMPLES), SAMPLES, ["sample_id", "prompt_id", "response"]
-    )
-    rows = [Scorable(r["sample_id"], texts[r["prompt_id"]], r["response"]) for r in samples]
+    samples = rows_of(table_files(samples_path, SAMPLES), SAMPLES, COLUMNS)
+    rows = read_asked(prompts_path, questions).scorables(samples)
     assert job.phase is not None
     judges = job.recipe.scoring(job.phase)
     scorers = open_scorers(judges, job.run_folder, job.settings["precision"])

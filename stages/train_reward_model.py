@@ -1,4 +1,4 @@
-"""Train a scorer on ratings, and measure it on ratings that it has not seen."""
+"""Train a scorer on ratings, labels or comparisons, and measure it on those it has not seen."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from stages.artifacts.manifest import table_files
-from stages.artifacts.schemas import RATINGS
+from stages.artifacts.schemas import RATINGS, TRAINING_LOG
+from stages.artifacts.store import write_table
 from stages.contract.chunks import rows_of
 from stages.contract.job import Job, stage_job
 from stages.contract.options import Out, RecipeFile, main
 from stages.contract.policies import inside_run, policy_folder, read_policy
-from stages.rewards.build import NO_MODEL
 from stages.runtime.errors import UserError
 from stages.runtime.hashing import seed_from
-from stages.settings.models import RegressionScorer
+from stages.settings.models import PreferenceScorer, RegressionScorer, SpanScorer
 from stages.settings.strict import parse
 
 KIND = "reward_model"
@@ -47,15 +47,54 @@ def train_reward_model(
     inputs = {role: path for role, path in named.items() if path is not None}
     with stage_job("train_reward_model", recipe, out, inputs, name=name) as job:
         if not job.done:
-            kind = job.settings["reward_model"]["kind"]
-            if kind != "regression":
-                raise UserError(f"no reward model of kind {kind!r} can be trained", name, NO_MODEL)
-            if ratings is None:
-                raise UserError("no ratings were given", name, "give --ratings MANIFEST")
-            _train(job, ratings, policy)
+            settings = job.recipe.reward_models[name]
+            if isinstance(settings, RegressionScorer):
+                _train_regression(job, inputs)
+            else:
+                _train_answers(job, settings, inputs)
 
 
-def _train(job: Job, ratings: Path, policy: Path | None) -> None:
+def _train_answers(
+    job: Job, settings: SpanScorer | PreferenceScorer, inputs: dict[str, Path]
+) -> None:
+    from stages.learning.training_log import log_rows
+    from stages.updating.answer_models import train_answers
+    from stages.updating.preference_lesson import PreferenceLesson
+    from stages.updating.span_lesson import SpanLesson
+
+    feedback = _input(inputs, "feedback")
+    lesson: SpanLesson | PreferenceLesson
+    if isinstance(settings, SpanScorer):
+        lesson = SpanLesson(settings, _input(inputs, "labels"), feedback)
+    else:
+        lesson = PreferenceLesson(settings, _input(inputs, "comparisons"), feedback)
+    folder = job.out.parent / "model"
+    base = _base(job, settings.base, inputs.get("policy"))
+    seed = seed_from(job.recipe.seed, "reward_model", settings.attribute) % 2**31
+    trained = train_answers(job, settings, lesson, lesson.rows, base, folder, seed)
+    log = job.out.parent / "training_log.parquet"
+    write_table(log, TRAINING_LOG, log_rows(trained.history), job.lineage())
+    facts = inside_run(folder, job.run_folder) | trained.facts
+    job.finish_model(KIND, folder, [log], counters=trained.counters, facts=facts)
+
+
+def _base(job: Job, base: str, policy: Path | None) -> str:
+    """Folder or hub name of what a model starts from."""
+    if base != "policy":
+        return base
+    if policy is None:
+        raise UserError("no policy was given", "base: policy", "give --policy MANIFEST")
+    return policy_folder(read_policy(policy), job.run_folder)
+
+
+def _input(inputs: dict[str, Path], role: str) -> Path:
+    if role not in inputs:
+        raise UserError(f"no {role} were given", f"--{role}", f"give --{role} MANIFEST")
+    return inputs[role]
+
+
+def _train_regression(job: Job, inputs: dict[str, Path]) -> None:
+    ratings, policy = _input(inputs, "ratings"), inputs.get("policy")
     settings = parse(RegressionScorer, job.settings["reward_model"], "reward_model")
     columns = ["prompt", "response", "value", "held_out"]
     rows = list(rows_of(table_files(ratings, RATINGS), RATINGS, columns))

@@ -11,7 +11,16 @@ from stages.artifacts.provenance import ORIGIN
 from stages.artifacts.schemas import DRAWS, TRAINING_LOG
 from stages.artifacts.store import write_table
 from stages.contract.job import Job, stage_job
-from stages.contract.options import Models, Out, Phase, PolicyFile, RecipeFile, Round, main
+from stages.contract.options import (
+    Models,
+    Out,
+    Phase,
+    PolicyFile,
+    QuestionsFile,
+    RecipeFile,
+    Round,
+    main,
+)
 from stages.contract.policies import KIND, inside_run, read_policy
 from stages.contract.tracking import job_trackers
 
@@ -33,6 +42,7 @@ def update_policy(
     ] = None,
     scores: Annotated[Path | None, typer.Option(help="manifest of the samples' scores")] = None,
     model: Models = None,
+    questions: QuestionsFile = None,
 ) -> None:
     """Train the round's policy and save it as a folder that from_pretrained loads.
 
@@ -41,6 +51,7 @@ def update_policy(
     """
     inputs: dict[str, Any] = {"policy": policy, "reference": reference}
     named = {"pool": pool, "prompts": prompts, "demonstrations": demonstrations, "scores": scores}
+    named["questions"] = questions
     inputs |= {role: path for role, path in named.items() if path is not None}
     inputs["samples"] = samples or []
     inputs["models"] = model or []

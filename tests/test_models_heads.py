@@ -7,8 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import END, save_tiny_policy, tiny_gpt2, tiny_llama, tiny_t5, tiny_tokenizer
+from tiny_models import (
+    ENCODERS,
+    END,
+    save_tiny_policy,
+    tiny_bert,
+    tiny_gpt2,
+    tiny_llama,
+    tiny_longformer,
+    tiny_tokenizer,
+)
+from transformers import BartConfig, BartModel
 
+from stages.models.backbones import reads_ahead
 from stages.models.heads import (
     HEAD_SHAPE,
     HEAD_WEIGHTS,
@@ -103,12 +114,83 @@ def test_a_missing_or_damaged_head_is_an_error(damage: str, message: str, tmp_pa
     elif damage == "no description":
         (folder / HEAD_SHAPE).unlink()
     else:
-        (folder / HEAD_SHAPE).write_text('{"pool": "first", "outputs": ["x"]}')
+        (folder / HEAD_SHAPE).write_text('{"pool": "top", "outputs": ["x"]}')
     with pytest.raises(UserError, match=message):
         load_headed_model(folder, torch.float32, "cpu")
 
 
-def test_an_encoder_decoder_is_no_backbone(tmp_path: Path) -> None:
-    folder = save_tiny_policy(tmp_path / "t5", tiny_t5())
+def test_an_encoder_decoder_whose_encoder_does_not_stand_alone(tmp_path: Path) -> None:
+    sizes = {"d_model": 16, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "vocab_size": 320}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    config = BartConfig(**sizes, **heads, encoder_layers=1, decoder_layers=1)
+    folder = save_tiny_policy(tmp_path / "bart", BartModel(config))
     with pytest.raises(UserError, match="needs one stack"):
         new_headed_model(folder, LAST, seed=0)
+
+
+STACKS = {**ENCODERS, "gpt2": tiny_gpt2, "llama": tiny_llama}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", list(STACKS))
+def test_each_stack_is_loaded_saved_and_blind_to_padding(name: str, tmp_path: Path) -> None:
+    """Of pooled texts and of places alike; of T5 the encoder alone comes back."""
+    base = save_tiny_policy(tmp_path / "base", STACKS[name]())
+    for pool_by in ("first", "mean", "last", "places"):
+        shape = HeadShape(pool_by, ("a", "b"), dense=pool_by == "first")
+        model, tokenizer = new_headed_model(base, shape, seed=3)
+        save_headed_model(model, tokenizer, tmp_path / pool_by)
+        loaded, _ = load_headed_model(tmp_path / pool_by, torch.float32, "cpu")
+        assert reads_ahead(loaded.backbone) == (name in ENCODERS)
+        ids = torch.randint(3, 300, (2, 21), generator=torch.Generator().manual_seed(0))
+        lengths = torch.tensor([21, 13])
+        places = torch.tensor([0, 5, 20, 21 + 3, 21 + 12]) if pool_by == "places" else None
+        found = loaded(ids, lengths, places)
+        torch.testing.assert_close(found, model(ids, lengths, places), atol=0, rtol=0)
+        other = torch.where(torch.arange(21) < lengths[:, None], ids, 7)
+        torch.testing.assert_close(loaded(other, lengths, places), found, atol=0, rtol=0)
+        alone_places = torch.tensor([3, 12]) if pool_by == "places" else None
+        alone = loaded(ids[1:, :13], lengths[1:], alone_places)
+        rows = found[3:] if pool_by == "places" else found[1:]
+        torch.testing.assert_close(alone, rows, atol=1e-5, rtol=0)
+        assert found.std(dim=0).min() > 1e-3
+
+
+@torch.no_grad()
+def test_longformer_looks_at_all_from_its_first_token_of_whole_texts_alone(tmp_path: Path) -> None:
+    """Global attention where a text is pooled, none where its places are read (spec 4.1, 4.2)."""
+    base = save_tiny_policy(tmp_path / "base", tiny_longformer())
+    ids = torch.randint(3, 300, (1, 60), generator=torch.Generator().manual_seed(1))
+    far = ids.clone()
+    far[0, -1] += 1
+    lengths = torch.tensor([60])
+    whole, _ = new_headed_model(base, HeadShape("first", ("a",)), seed=0)
+    assert (whole(ids, lengths) - whole(far, lengths)).abs().max() > 1e-4
+    placed, _ = new_headed_model(base, HeadShape("places", ("a",)), seed=0)
+    first = torch.tensor([0])
+    # Two layers of windows reach 8 tokens.
+    assert (placed(ids, lengths, first) - placed(far, lengths, first)).abs().max() == 0
+
+
+@torch.no_grad()
+def test_a_dense_head_is_its_closed_form_and_must_be_whole(tmp_path: Path) -> None:
+    model = headed(tiny_bert(), HeadShape("first", ("a",), dense=True), seed=2)
+    ids = torch.tensor([[5, 6, 7]])
+    hidden = model.backbone(input_ids=ids).last_hidden_state[:, 0]
+    assert model.dense is not None
+    truth = model.head(torch.tanh(model.dense(hidden)))
+    torch.testing.assert_close(model(ids, torch.tensor([3])), truth, atol=1e-6, rtol=0)
+    save_headed_model(model, tiny_tokenizer(), tmp_path / "rm")
+    file = tmp_path / "rm" / HEAD_WEIGHTS
+    weights = load_file(file)
+    del weights["dense.bias"]
+    save_file(weights, file)
+    with pytest.raises(UserError, match="does not fit"):
+        load_headed_model(tmp_path / "rm", torch.float32, "cpu")
+
+
+def test_dropout_is_on_only_when_asked_for() -> None:
+    model = headed(tiny_bert(), HeadShape("first", ("a",), dense=True), seed=2)
+    ids, lengths = torch.tensor([[5, 6, 7]]), torch.tensor([3])
+    assert model.train()(ids, lengths) != model(ids, lengths)
+    assert model.eval()(ids, lengths) == model(ids, lengths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from stand_in_workflow import Workflow
 
 from stages.runtime.errors import UserError
 from stages.settings.subsets import STAGE_VERSIONS, stage_settings
+from workflow.checks import check_recipe
 from workflow.planner import Plan
 
 TABLES = (
@@ -94,11 +96,11 @@ def test_the_tables_of_a_recipe() -> None:
 def test_the_number_of_jobs() -> None:
     """Of a whole run, which trains what its phases and its judge need: here relevance."""
     jobs = plan().jobs()
-    # texts, test prompts, demonstrations, feedback, labels
-    assert (jobs["prepare_prompts"], jobs["build_comparisons"]) == (5, 0)
+    # texts, test prompts and their questions, demonstrations, feedback, labels
+    assert (jobs["prepare_prompts"], jobs["build_comparisons"]) == (6, 0)
     jobs = plan("evaluate.judge=completeness").jobs()
-    # texts, test prompts, demonstrations, feedback
-    assert (jobs["prepare_prompts"], jobs["build_comparisons"]) == (4, 1)
+    # texts, test prompts and their questions, demonstrations, feedback
+    assert (jobs["prepare_prompts"], jobs["build_comparisons"]) == (5, 1)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +125,107 @@ def test_a_table_that_no_phase_learns(tmp_path: Path) -> None:
     tables = Tables(tmp_path / "run", pair_folder(tmp_path / "qa", [feedback_row()]))
     with pytest.raises(UserError, match="no table 'demonstrations_all'"):
         tables.made("demonstrations_all")
+
+
+def trained(change: str = "") -> dict[str, str]:
+    """The settings hash of each job that trains a reward model, and of one that scores."""
+    made = plan(change)
+    names = ("relevance", "factuality", "completeness", "preference")
+    found = {name: made.settings_hash("train_reward_model", name=name) for name in names}
+    return found | {"evaluate": made.settings_hash("evaluate", "sft")}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("reward_models.factuality.steps=9", {"factuality"}),
+        ("reward_models.factuality.context=piped", {"factuality"}),
+        ("reward_models.relevance.optimizer.lr=1e-4", {"relevance", "evaluate"}),
+        # What values mean trains nothing again.
+        ("reward_models.relevance.values.error=-1.0", {"evaluate"}),
+        ("reward_models.relevance.answer=sum", {"evaluate"}),
+        ("reward_models.completeness.normalise=none", set()),
+        ("reward_models.preference.scale=3.0", set()),
+        # Only who starts from the policy depends on it.
+        ("policy.init=gpt2 policy.base_model=null", set()),
+        ("precision=bf16", {"relevance", "factuality", "completeness", "preference", "evaluate"}),
+    ],
+)
+def test_a_change_trains_what_depends_on_it(change: str, expected: set[str]) -> None:
+    before, after = trained(), trained(change)
+    assert {name for name in before if before[name] != after[name]} == expected
+
+
+FROM_POLICY = "reward_models.relevance.base=policy reward_models.relevance.base_model=null"
+
+
+def test_a_model_that_starts_from_the_policy_waits_for_it() -> None:
+    assert "policy" not in plan().reward_model_inputs("relevance")
+    made = plan(FROM_POLICY)
+    assert made.reward_model_inputs("relevance")["policy"] == made.path("base/policy.json")
+    hashes = [
+        plan(f"{FROM_POLICY} {change}").settings_hash("train_reward_model", name="relevance")
+        for change in ("", "policy.init=gpt2 policy.base_model=null")
+    ]
+    assert hashes[0] != hashes[1]
+
+
+def test_who_scores_answers_to_questions_reads_the_questions() -> None:
+    made = plan()
+    assert made.questions_judged("sft") == [made.path("data/questions.test.json")]
+    assert made.all_questions() == {made.path("data/questions.test.json")}
+    other = plan("evaluate.judge=words scorers.words.kind=lexicon scorers.words.attribute=words "
+                 "scorers.words.better=low")  # fmt: skip
+    assert other.questions_judged("sft") == [] and other.all_questions() == set()
+    toxicity = Plan(recipe(run="trial"))
+    assert toxicity.questions("align") == [] and toxicity.all_questions() == set()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("reward_models.relevance.base=/nowhere reward_models.relevance.base_model=null",
+         "no model folder here"),
+        ("evaluate.also.other.data.source=qa_feedback evaluate.also.other.data.path=.",
+         "'relevance' reads questions with passages"),
+    ],
+)  # fmt: skip
+def test_what_would_fail_hours_later(change: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        check_recipe(recipe("lfqa-data", set=f"data.path={tmp_path} {change}"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("reward_models.relevance.base=gpt2", "base_model belongs to base: from_scratch"),
+        ("reward_models.relevance.base_model=null", "base_model belongs to base: from_scratch"),
+        ("reward_models.relevance.select.every=10000", "beyond the last step"),
+        ("reward_models.relevance.better=low", "no_error must be the better one"),
+        ("reward_models.relevance.values.error=0.3", "no_error must be the better one"),
+        ("reward_models.preference.better=low", "better must be high"),
+        ("reward_models.preference.scale=0", "scale"),
+        ("reward_models.preference.pool=top", "pool"),
+    ],
+)
+def test_settings_that_contradict_each_other(change: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        plan(change)
+
+
+@pytest.mark.slow
+def test_the_target_reward_models_trains_each_of_them_and_no_policy(tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path / "tree")
+    (workflow.folder / "qa").mkdir()
+    config = {"recipe": "lfqa-data", "scale": "tiny", "set": "data.path=qa"}
+    ended = workflow.run("--cores", "1", "--quiet", "all", target="reward_models", **config)
+    assert ended.returncode == 0, ended.stderr
+    calls = Counter(call for call in workflow.calls.read_text().split() if "." in call)
+    assert calls == {
+        "stages.prepare_prompts": 3,
+        "stages.build_comparisons": 2,
+        "stages.train_reward_model": 4,
+    }
 
 
 @pytest.mark.slow

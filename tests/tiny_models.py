@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
 from transformers import (
+    BertConfig,
+    BertModel,
     GPT2Config,
     GPT2LMHeadModel,
     GPTJConfig,
@@ -23,8 +26,12 @@ from transformers import (
     GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    LongformerConfig,
+    LongformerModel,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaModel,
     T5Config,
     T5ForConditionalGeneration,
 )
@@ -154,6 +161,46 @@ def tiny_t5(
     return model
 
 
+def tiny_bert(seed: int = 0, vocab_size: int = VOCAB, spread: float = 0.2) -> PreTrainedModel:
+    """BERT: learned absolute positions, sees both sides."""
+    sizes = _encoder_sizes(vocab_size, spread) | {"max_position_embeddings": POSITIONS}
+    return _build(BertModel, BertConfig(**sizes), seed, "sdpa")
+
+
+def tiny_roberta(seed: int = 0, vocab_size: int = VOCAB, spread: float = 0.2) -> PreTrainedModel:
+    """RoBERTa: numbers its positions from behind the id of the pad token."""
+    sizes = _encoder_sizes(vocab_size, spread) | {"max_position_embeddings": POSITIONS + PAD + 1}
+    return _build(RobertaModel, RobertaConfig(**sizes), seed, "sdpa")
+
+
+def tiny_longformer(seed: int = 0, vocab_size: int = VOCAB, spread: float = 0.2) -> PreTrainedModel:
+    """Longformer: attends within a window of 8 tokens, and from chosen tokens to all."""
+    sizes = _encoder_sizes(vocab_size, spread) | {"max_position_embeddings": POSITIONS + PAD + 1}
+    config = LongformerConfig(**sizes, attention_window=8, sep_token_id=SEPARATOR)
+    return _build(LongformerModel, config, seed, "eager")
+
+
+def _encoder_sizes(vocab_size: int, spread: float) -> dict[str, Any]:
+    return {
+        "vocab_size": vocab_size,
+        "hidden_size": 48,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "bos_token_id": END,
+        "eos_token_id": END,
+        "pad_token_id": PAD,
+        "initializer_range": spread,
+    }
+
+
+ENCODERS: dict[str, Callable[..., PreTrainedModel]] = {
+    "bert": tiny_bert,
+    "roberta": tiny_roberta,
+    "longformer": tiny_longformer,
+    "t5": tiny_t5,
+}
+"""Stacks that see both sides, by name; of T5 the encoder."""
 DECODERS: dict[str, Callable[..., PreTrainedModel]] = {
     "gpt2": tiny_gpt2,
     "llama": tiny_llama,

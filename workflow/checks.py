@@ -9,6 +9,7 @@ from stages.runtime.atomic import read_json
 from stages.runtime.errors import UserError
 from stages.settings.engines import EngineSettings, trains_encoder_decoder
 from stages.settings.labels import check_activation, label_index
+from stages.settings.models import READS_QUESTIONS
 from stages.settings.notices import PERSPECTIVE_KEY
 from stages.settings.recipe import Recipe
 from stages.tracking.available import check_trackers
@@ -19,6 +20,7 @@ def check_recipe(recipe: Recipe) -> None:
     _check_data(recipe)
     _check_models(recipe)
     _check_labels(recipe)
+    _check_questions(recipe)
     _check_keys(recipe)
     _check_engines(recipe)
     _check_tags(recipe)
@@ -77,6 +79,9 @@ def _check_models(recipe: Recipe) -> None:
     for name, scorer in recipe.judges().items():
         if scorer.kind == "classifier":
             named[f"scorers.{name}.model"] = scorer.model
+    for name, model in recipe.reward_models.items():
+        if model.kind in READS_QUESTIONS and model.base not in ("policy", "from_scratch"):
+            named[f"reward_models.{name}.base"] = model.base
     for phase, settings in recipe.phases.items():
         if settings.update.kind == "ppo" and settings.update.value.init != "policy":
             named[f"phases.{phase}.update.value.init"] = settings.update.value.init
@@ -103,6 +108,21 @@ def _check_labels(recipe: Recipe) -> None:
             raise UserError(error.what, where, error.mend) from None
         except (AttributeError, ValueError):
             raise UserError("config.json is not a model's", where, "copy the model again") from None
+
+
+def _check_questions(recipe: Recipe) -> None:
+    """Refuse other prompts for scorers that read the question and the passages of a prompt."""
+    judges = recipe.judges()
+    for also, further in recipe.evaluate.also.items():
+        if further.data is None:
+            continue
+        for name in {name for phase in recipe.phases for name in recipe.measuring(phase, also)}:
+            if judges[name].kind in READS_QUESTIONS:
+                raise UserError(
+                    f"scorer {name!r} reads questions with passages, other prompts have none",
+                    f"evaluate.also.{also}.data",
+                    "name another judge there, or leave data out",
+                )
 
 
 def _check_keys(recipe: Recipe) -> None:

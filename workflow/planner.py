@@ -6,7 +6,7 @@ of their own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from typing import Any
 from stages.runtime.hashing import settings_hash
 from stages.settings import layout
 from stages.settings.figures import Slot, figure_slots
+from stages.settings.models import READS_QUESTIONS
 from stages.settings.recipe import Recipe
-from stages.settings.subsets import stage_settings
+from stages.settings.subsets import stage_settings, starts_from_policy
 from workflow.checks import check_recipe
 from workflow.identity import check_identity
 from workflow.resolve import resolve
@@ -110,6 +111,7 @@ class Plan:
         trained = recipe.trained_scorers()
         prompts = {self.prompts(recipe.evaluate.split), *map(self.prompts_of, recipe.evaluate.also)}
         prompts |= {self.prompts("train")} if asks else set()
+        prompts |= self.all_questions()
         learnt = {path for name in trained for path in self.reward_model_inputs(name).values()}
         compared = [name for name in trained if self.path(layout.comparisons(name)) in learnt]
         tables = len(learnt - {self.path(layout.BASE)}) - len(compared)
@@ -166,6 +168,30 @@ class Plan:
             return self.path(layout.data(f"prompts.{also}"))
         return self.prompts(self.recipe.evaluation(also).split)
 
+    def questions(self, phase: str) -> list[str]:
+        """Manifest of the questions that a phase's scorers read, if any does."""
+        names = self.recipe.phases[phase].score
+        return self._questions(names, "train")
+
+    def questions_judged(self, phase: str, also: str | None = None) -> list[str]:
+        """Manifest of the questions that the scorers of an evaluation read, if any does."""
+        names = self.recipe.measuring(phase, also)
+        return self._questions(names, self.recipe.evaluation(also).split)
+
+    def all_questions(self) -> set[str]:
+        """Manifests of the questions that a run needs."""
+        found = set()
+        for name, phase in self.recipe.phases.items():
+            found.update(self.questions(name) if phase.sample else [])
+            for also in (None, *self.recipe.evaluate.also):
+                found.update(self.questions_judged(name, also))
+        return found
+
+    def _questions(self, scorers: Sequence[str], split: str) -> list[str]:
+        judges = self.recipe.judges()
+        asked = any(judges[name].kind in READS_QUESTIONS for name in scorers)
+        return [self.path(layout.data(f"questions.{split}"))] if asked else []
+
     def scorers(self, phase: str) -> list[str]:
         """Manifests of the trained scorers that a phase scores with."""
         trained = self.recipe.trained_scorers()
@@ -186,12 +212,13 @@ class Plan:
         model = self.recipe.reward_models[name]
         if model.kind == "span":
             labels = self.path(layout.data(f"labels.{name}"))
-            return {"labels": labels, "feedback": self.path(layout.data("feedback"))}
-        if model.kind == "preference":
+            inputs = {"labels": labels, "feedback": self.path(layout.data("feedback"))}
+        elif model.kind == "preference":
             comparisons = self.path(layout.comparisons(name))
-            return {"comparisons": comparisons, **self.comparison_inputs(name)}
-        inputs = {"ratings": self.path(layout.data(f"ratings.{name}"))}
-        if model.features == "transformer" and model.base == "policy":
+            inputs = {"comparisons": comparisons, **self.comparison_inputs(name)}
+        else:
+            inputs = {"ratings": self.path(layout.data(f"ratings.{name}"))}
+        if starts_from_policy(model):
             inputs["policy"] = self.path(layout.BASE)
         return inputs
 
@@ -210,6 +237,10 @@ class Plan:
         names += [*recipe.demonstrations(), *(["texts"] if self.base_inputs() else [])]
         found = [*(self.path(layout.data(name)) for name in names), *learnt]
         return [path for path in dict.fromkeys(found) if path != self.path(layout.BASE)]
+
+    def reward_models(self) -> list[str]:
+        """Manifests of every reward model named, whether a phase needs it or not."""
+        return [self.path(layout.reward_model(name)) for name in self.recipe.reward_models]
 
     def base_inputs(self) -> dict[str, str]:
         """What the base policy is made from."""
@@ -241,6 +272,7 @@ class Plan:
         settings = self.recipe.phases[phase]
         if settings.online:
             inputs["prompts"] = self.prompts("train")
+            inputs["questions"] = self.questions(phase)
             inputs["models"] = self.scorers(phase)
         elif settings.update.kind == "ppo":
             inputs["samples"] = [self.path(layout.in_round(phase, number, "samples"))]
@@ -258,13 +290,20 @@ class Plan:
         settings = self.recipe.phases[phase]
         if settings.online:
             models = "".join(f" --model {path}" for path in inputs.models)
-            return f"--prompts {inputs.prompts}{models}"
+            asked = "".join(f" --questions {path}" for path in inputs.questions)
+            return f"--prompts {inputs.prompts}{asked}{models}"
         if settings.update.kind == "sft":
             return f"--demonstrations {inputs.demonstrations}"
         samples = " ".join(f"--samples {path}" for path in inputs.samples)
         if settings.update.kind == "ppo":
             return f"{samples} --scores {inputs.scores}"
         return f"--pool {inputs.pool} --prompts {inputs.prompts} {samples}"
+
+
+def judging_options(inputs: Any) -> str:
+    """Command line of what scorers read beside prompts and answers."""
+    questions = [f"--questions {path}" for path in inputs.questions]
+    return " ".join([*questions, *(f"--model {path}" for path in inputs.models)])
 
 
 def load_plan(config: Mapping[str, Any], check_files: bool = True) -> Plan:

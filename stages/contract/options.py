@@ -18,6 +18,12 @@ Phase = Annotated[str, typer.Option("--phase", help="phase of the recipe")]
 Round = Annotated[int, typer.Option("--round", min=0, help="round of the phase, from 1")]
 PolicyFile = Annotated[Path, typer.Option("--policy", help="manifest of the policy")]
 PromptsFile = Annotated[Path, typer.Option("--prompts", help="manifest of the prompts")]
+QuestionsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--questions", help="manifest of the prompts' questions, where a scorer reads them"
+    ),
+]
 SamplesFile = Annotated[Path, typer.Option("--samples", help="manifest of the samples")]
 Models = Annotated[
     list[Path] | None, typer.Option("--model", help="manifest of a trained scorer (repeat)")

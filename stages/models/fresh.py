@@ -26,17 +26,25 @@ def fresh_policy(
     keys of its config. Vocabulary and special ids come from the tokenizer. An unknown type or
     key raises UserError: the libraries would accept a misspelt size in silence.
     """
-    config = _config(architecture, sizes, tokenizer)
+    config = fresh_config(architecture, sizes, tokenizer)
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = kind.from_config(config, dtype=torch.float32)
-    model.eval()
+    model = random_model(kind, config, seed)
     check_head(model, architecture)
     return model
 
 
-def _config(architecture: str, sizes: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> Any:
+def random_model(kind: Any, config: Any, seed: int) -> PreTrainedModel:
+    """A fp32 model of a class of the library in eval mode, its weights drawn from the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = kind.from_config(config, dtype=torch.float32)
+    return model.eval()
+
+
+def fresh_config(
+    architecture: str, sizes: dict[str, Any], tokenizer: PreTrainedTokenizerBase
+) -> Any:
+    """The config of a new model; an unknown architecture or size raises UserError."""
     try:
         known = AutoConfig.for_model(architecture)
     except ValueError:

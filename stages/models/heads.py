@@ -1,4 +1,4 @@
-"""A small head on a backbone: reward models, regression scorers, and later values.
+"""A small head on a backbone: reward models and regression scorers.
 
 The head is loaded strictly. The libraries' own classes give a missing head random weights and
 only a warning.
@@ -6,83 +6,134 @@ only a warning.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from stages.models.load import check_model_folder, explain_load, load_tokenizer, refuse_missing
+from stages.models.backbones import hidden_states, load_backbone
 from stages.models.pooling import Pool, pool
 from stages.runtime.atomic import read_json, whole_folder, write_json
 from stages.runtime.errors import UserError
 
 HEAD_WEIGHTS = "head.safetensors"
 HEAD_SHAPE = "head.json"
+HEAD_DROPOUT = 0.1
+"""Of the states that a head reads, while dropout is on at all."""
+Places = Literal["places"]
 
 
 @dataclass(frozen=True)
 class HeadShape:
-    """What the head reads and gives: how states are pooled, and one name for each output."""
+    """What the head reads and gives.
 
-    pool: Pool
+    ``pool``: how the states of a text become one vector, or ``places``: each state that is asked
+    for stands by itself. ``outputs``: one name for each output. ``dense``: a layer of the
+    backbone's width with tanh below the outputs, as RoBERTa's and Longformer's classifiers have.
+    """
+
+    pool: Pool | Places
     outputs: tuple[str, ...]
+    dense: bool = False
 
 
 class HeadedModel(nn.Module):
-    """A backbone, pooling by true length, and a linear map to one number for each output."""
+    """A backbone, pooling by true length, and a map to one number for each output."""
 
     def __init__(self, backbone: PreTrainedModel, shape: HeadShape) -> None:
         super().__init__()
         self.backbone = backbone
         self.shape = shape
-        self.head = nn.Linear(backbone.config.hidden_size, len(shape.outputs))
+        width = backbone.config.hidden_size
+        self.dense = nn.Linear(width, width) if shape.dense else None
+        self.head = nn.Linear(width, len(shape.outputs))
+        self.dropout = nn.Dropout(HEAD_DROPOUT)
 
-    def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
-        """Values [B, outputs] in fp32 of right-padded ids [B, L] with ``lengths`` [B] tokens."""
+    def forward(self, input_ids: Tensor, lengths: Tensor, places: Tensor | None = None) -> Tensor:
+        """Values in fp32 of right-padded ids [B, L] with ``lengths`` [B] tokens.
+
+        [B, outputs] of pooled texts; of ``places`` [N], indices into the flattened [B * L],
+        [N, outputs].
+        """
         inside = torch.arange(input_ids.shape[1], device=input_ids.device)[None] < lengths[:, None]
         # Masked positions hold a valid id: what stands there cannot matter.
         ids = input_ids.masked_fill(~inside, 0)
-        hidden = self.backbone(input_ids=ids, attention_mask=inside.long()).last_hidden_state
-        pooled = pool(hidden, lengths, self.shape.pool).float()
-        with torch.autocast(pooled.device.type, enabled=False):
-            return self.head(pooled)
+        pooled = self.shape.pool != "places"
+        hidden = hidden_states(self.backbone, ids, inside.long(), global_first=pooled)
+        if self.shape.pool == "places":
+            assert places is not None, "the head of this model reads places"
+            return self._read(hidden.flatten(0, 1).index_select(0, places))
+        return self._read(pool(hidden, lengths, self.shape.pool))
+
+    def _read(self, states: Tensor) -> Tensor:
+        """Values [N, outputs] of states [N, H]."""
+        states = self.dropout(states.float())
+        with torch.autocast(states.device.type, enabled=False):
+            if self.dense is not None:
+                states = self.dropout(self.dense(states).tanh())
+            return self.head(states)
+
+    def head_state(self) -> dict[str, Tensor]:
+        """What stands above the backbone, by name."""
+        return {
+            name.removeprefix("head."): value
+            for name, value in self.state_dict().items()
+            if not name.startswith("backbone.")
+        }
+
+    def load_head_state(self, state: dict[str, Tensor]) -> None:
+        """Restore ``head_state``; what is missing, left over or of another shape: RuntimeError."""
+        named = {k if k.startswith("dense.") else f"head.{k}": v for k, v in state.items()}
+        found = self.load_state_dict(named, strict=False)
+        missing = [name for name in found.missing_keys if not name.startswith("backbone.")]
+        if missing or found.unexpected_keys:
+            raise RuntimeError(f"missing {missing}, left over {found.unexpected_keys}")
 
 
 def new_headed_model(
     folder: str | Path, shape: HeadShape, seed: int, device: torch.device | str = "cpu"
 ) -> tuple[HeadedModel, PreTrainedTokenizerBase]:
     """A pretrained backbone (fp32) with a new head: weights normal of deviation 1/sqrt(H)."""
-    backbone, tokenizer = _load_backbone(folder, torch.float32)
+    backbone, tokenizer = load_backbone(folder, torch.float32)
     return headed(backbone, shape, seed).to(device).eval(), tokenizer
 
 
 def headed(backbone: PreTrainedModel, shape: HeadShape, seed: int) -> HeadedModel:
-    """A new head on a backbone in memory, the same for the same seed."""
+    """A new head on a backbone in memory, in eval mode, the same for the same seed."""
     model = HeadedModel(backbone, shape)
     noise = torch.Generator().manual_seed(seed % 2**63)
     width = backbone.config.hidden_size
     with torch.no_grad():
-        draws = torch.randn(model.head.weight.shape, generator=noise) / width**0.5
-        model.head.weight.copy_(draws)
-        model.head.bias.zero_()
-    return model
+        for layer in (model.head, model.dense):
+            if layer is not None:
+                layer.weight.copy_(torch.randn(layer.weight.shape, generator=noise) / width**0.5)
+                layer.bias.zero_()
+    return model.eval()
 
 
 def save_headed_model(
-    model: HeadedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path
+    model: HeadedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: str | Path,
+    write_more: Callable[[Path], None] = lambda _: None,
 ) -> None:
-    """Write backbone, tokenizer and head as one folder, whole or not at all."""
+    """Write backbone, tokenizer and head as one folder, whole or not at all.
+
+    ``write_more`` writes what else belongs into the folder.
+    """
     with whole_folder(Path(folder)) as scratch:
         model.backbone.save_pretrained(scratch)
         tokenizer.save_pretrained(scratch)
-        state = {name: value.contiguous() for name, value in model.head.state_dict().items()}
+        state = {name: value.contiguous() for name, value in model.head_state().items()}
         save_file(state, scratch / HEAD_WEIGHTS)
         write_json(scratch / HEAD_SHAPE, asdict(model.shape))
+        write_more(scratch)
 
 
 def load_headed_model(
@@ -93,12 +144,12 @@ def load_headed_model(
     A folder without head, or with a head that lacks a weight or has another shape: UserError.
     """
     path = Path(folder)
-    backbone, tokenizer = _load_backbone(folder, dtype)
+    backbone, tokenizer = load_backbone(folder, dtype)
     model = HeadedModel(backbone, _read_shape(path / HEAD_SHAPE))
     if not (path / HEAD_WEIGHTS).is_file():
         raise UserError("model has no head", path / HEAD_WEIGHTS, "train the reward model again")
     try:
-        model.head.load_state_dict(load_file(path / HEAD_WEIGHTS), strict=True)
+        model.load_head_state(load_file(path / HEAD_WEIGHTS))
     except (RuntimeError, SafetensorError) as error:
         raise UserError(
             f"head does not fit ({error})", path / HEAD_WEIGHTS, "train the reward model again"
@@ -109,27 +160,7 @@ def load_headed_model(
 def _read_shape(path: Path) -> HeadShape:
     value = read_json(path, "head description")
     names = value.get("outputs") if isinstance(value, dict) else None
-    if not names or value.get("pool") not in get_args(Pool):
+    known = (*get_args(Pool), *get_args(Places))
+    if not names or value.get("pool") not in known:
         raise UserError("head description is damaged", path, "train the reward model again")
-    return HeadShape(pool=value["pool"], outputs=tuple(names))
-
-
-def _load_backbone(
-    folder: str | Path, dtype: torch.dtype
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    check_model_folder(folder)
-    tokenizer = load_tokenizer(folder)
-    with explain_load(folder):
-        backbone, info = AutoModel.from_pretrained(
-            str(folder), dtype=dtype, output_loading_info=True
-        )
-    # Encoders are published without the pooler that AutoModel adds and that nothing here reads.
-    info["missing_keys"] = {key for key in info["missing_keys"] if not key.startswith("pooler.")}
-    refuse_missing(info, folder)
-    if backbone.config.is_encoder_decoder:
-        raise UserError(
-            "a head needs one stack, but this model has an encoder and a decoder",
-            folder,
-            "take an encoder or a decoder-only model",
-        )
-    return backbone.eval(), tokenizer
+    return HeadShape(value["pool"], tuple(names), bool(value.get("dense", False)))

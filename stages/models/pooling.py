@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Pool = Literal["last", "mean"]
+Pool = Literal["first", "last", "mean"]
 
 
 def pool(hidden: Tensor, lengths: Tensor, how: Pool) -> Tensor:
@@ -21,6 +21,8 @@ def pool(hidden: Tensor, lengths: Tensor, how: Pool) -> Tensor:
     """
     if bool((lengths < 1).any()) or bool((lengths > hidden.shape[1]).any()):
         raise ValueError("every length must lie between 1 and the padded length")
+    if how == "first":
+        return hidden[:, 0]
     if how == "last":
         rows = torch.arange(hidden.shape[0], device=hidden.device)
         return hidden[rows, lengths - 1]

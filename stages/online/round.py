@@ -24,7 +24,8 @@ from stages.generation.engines import HF_SLOTS
 from stages.learning.trainer import StepRecord, Trainer
 from stages.online.iterations import iteration_asks
 from stages.online.live import LivePolicy
-from stages.rewards.protocol import Scorable, Scorer
+from stages.rewards.asked import COLUMNS, Asked, read_questions
+from stages.rewards.protocol import Scorer
 from stages.rewards.scoring import open_scorers, score_rows
 from stages.runtime.errors import Preempted
 from stages.runtime.events import event
@@ -62,6 +63,7 @@ def prepare_online(job: Job, inputs: Mapping[str, Any]) -> Update:
         prompts,
         live,
         scorers,
+        Asked({p.prompt_id: p.text for p in prompts}, read_questions(inputs.get("questions"))),
         Occasion(job.settings["run"], job.phase, job.round, job.recipe.seed),
         settings.online.iterations,
         ppo.critic.memory.batches,
@@ -81,6 +83,7 @@ class OnlineRound:
     prompts: Sequence[Prompt]
     live: LivePolicy
     scorers: Mapping[str, Scorer]
+    asked: Asked
     occasion: Occasion
     iterations: int
     first: int
@@ -159,12 +162,7 @@ class OnlineRound:
         return path
 
     def _scored(self, samples: Path) -> list[dict[str, Any]]:
-        texts = {prompt.prompt_id: prompt.text for prompt in self.prompts}
-        columns = ["sample_id", "prompt_id", "response"]
-        rows = [
-            Scorable(row["sample_id"], texts[row["prompt_id"]], row["response"])
-            for row in rows_of([samples], SAMPLES, columns)
-        ]
+        rows = self.asked.scorables(rows_of([samples], SAMPLES, COLUMNS))
         return score_rows(self.scorers, rows)
 
     def _path(self, kind: TableKind, iteration: int) -> Path:

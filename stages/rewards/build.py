@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from stages.models.precision import Precision as Numbers
 
-NO_MODEL = "this Rondo makes its data, but trains none; choose another kind"
-
 
 def build_scorer(
     settings: AnyScorer,
@@ -39,7 +37,7 @@ def build_scorer(
 ) -> Checked:
     """The scorer that the settings describe, its scores verified as they leave it.
 
-    ``folder`` holds the trained model of a ``regression`` scorer, and by default the answers
+    ``folder`` holds the model of a scorer that the DAG trains, and by default the answers
     that a ``perspective`` scorer keeps; the others have none. A network computes on ``device``,
     or where :func:`stages.models.device.pick_device` says, in the ``precision`` of the recipe.
     """
@@ -98,18 +96,22 @@ def _build(
         from stages.rewards.perspective.scorer import load_perspective
 
         return load_perspective(settings, Path(folder or "."))
-    if isinstance(settings, RegressionScorer):
-        if folder is None:
-            raise UserError(
-                f"scorer of {settings.attribute!r} has no trained model",
-                None,
-                "give the folder that train_reward_model made",
-            )
-        return load_regression(folder, settings.batch_tokens, precision, device)
-    if isinstance(settings, SpanScorer | PreferenceScorer):
+    if folder is None:
         raise UserError(
-            f"no scorer of kind {settings.kind!r} can be built", settings.attribute, NO_MODEL
+            f"scorer of {settings.attribute!r} has no trained model",
+            None,
+            "give the folder that train_reward_model made",
         )
+    if isinstance(settings, RegressionScorer):
+        return load_regression(folder, settings.batch_tokens, precision, device)
+    if isinstance(settings, SpanScorer):
+        from stages.rewards.spans import load_span
+
+        return load_span(settings, Path(folder), *_placed(precision, device))
+    if isinstance(settings, PreferenceScorer):
+        from stages.rewards.preference import load_preference
+
+        return load_preference(settings, Path(folder), *_placed(precision, device))
     assert_never(settings)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -43,6 +44,35 @@ def encode(
         raise UserError(
             "the tokenizer gives no token for a text", None, "its vocabulary does not fit the texts"
         )
+    return rows
+
+
+def encode_with_ends(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
+) -> list[tuple[list[int], list[int]]]:
+    """Token ids of each text without special tokens, and the character at which each token ends.
+
+    Ends never fall, also where a tokenizer gives a token no characters of its own.
+    """
+    found = tokenizer(
+        list(texts),
+        add_special_tokens=False,
+        split_special_tokens=True,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,
+    )
+    rows = []
+    for ids, offsets in zip(found["input_ids"], found["offset_mapping"], strict=True):
+        if not ids:
+            raise UserError(
+                "the tokenizer gives no token for a text",
+                None,
+                "its vocabulary does not fit the texts",
+            )
+        ends = itertools.accumulate((end for _, end in offsets), max)
+        rows.append((list(ids), list(ends)))
     return rows
 
 

@@ -6,14 +6,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from stages.text.qa_prompts import QaPrompt
+
 
 @dataclass(frozen=True)
 class Scorable:
-    """An answer to judge, with the prompt it continues or answers."""
+    """An answer to judge, with the prompt it continues or answers.
+
+    ``asked``: the question and passages that the prompt is made of, where the task has them.
+    """
 
     sample_id: str
     prompt: str
     response: str
+    asked: QaPrompt | None = None
 
 
 @dataclass(frozen=True)

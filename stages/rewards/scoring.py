@@ -9,7 +9,7 @@ from typing import Any
 from stages.rewards.build import build_scorer
 from stages.rewards.protocol import Scorable, Scorer
 from stages.settings.layout import reward_model
-from stages.settings.models import AnyScorer, Precision
+from stages.settings.models import AnyScorer, Precision, TrainedScorer
 
 FOLDER = "model"
 CACHE = ".cache"
@@ -45,6 +45,6 @@ def score_rows(scorers: Mapping[str, Scorer], rows: Sequence[Scorable]) -> list[
 
 def own_folder(run_folder: Path, name: str, settings: AnyScorer) -> Path | None:
     """Where a scorer has files: the model of a trained one, the answers that a service gave."""
-    if settings.kind == "regression":
+    if isinstance(settings, TrainedScorer):
         return (run_folder / reward_model(name)).parent / FOLDER
     return run_folder.parent / CACHE if settings.kind == "perspective" else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -174,12 +174,64 @@ class RegressionScorer(Strict):
         return self
 
 
-class SpanScorer(Strict):
+class ScratchSettings(Strict):
+    """A model with random weights; its tokenizer is trained on the texts that it learns from."""
+
+    architecture: str = Field(description="a model type of transformers: bert, longformer, t5")
+    config: dict[str, Any] = Field(description="sizes, as the architecture's config names them")
+    vocabulary: Positive = Field(description="entries of the byte-level BPE")
+
+
+class SelectionSettings(Strict):
+    """Which weights are kept: the best on questions that are set apart from training."""
+
+    every: Positive = Field(description="steps between two looks")
+    share: float = Field(0.1, gt=0, lt=1, description="of the questions, set apart by a hash")
+    by: Literal["accuracy", "loss"] = "accuracy"
+
+
+class AnswerScorer(Strict):
+    """How a scorer of answers to questions is trained (stage ``train_reward_model``)."""
+
+    attribute: str
+    better: Literal["high", "low"]
+    base: str = Field(
+        "policy",
+        description="what it starts from: folder or hub name of an encoder, a decoder or a T5 "
+        "(its encoder); `policy` for that of the recipe; `from_scratch`",
+    )
+    base_model: ScratchSettings | None = None
+    steps: Positive
+    batch_size: Positive = Field(description="answers, or comparisons, per step")
+    max_tokens: Positive | None = Field(
+        None, description="that the model reads, the passages being cut; null: all that it can"
+    )
+    dropout: bool = False
+    select: SelectionSettings | None = Field(None, description="null: the last weights are kept")
+    checkpoint_every: Positive = 100
+    batch_tokens: Positive = Field(8192, description="padded tokens of one forward pass")
+    optimizer: OptimizerSettings
+
+    @model_validator(mode="after")
+    def _has_base(self) -> Self:
+        if (self.base == "from_scratch") != (self.base_model is not None):
+            raise ValueError("base_model belongs to base: from_scratch, and only there")
+        if self.select is not None and self.select.every > self.steps:
+            raise ValueError("select.every is beyond the last step")
+        return self
+
+
+class SegmentValues(Strict):
+    """The value of a segment by what the model finds in it."""
+
+    no_error: float = 1.0
+    error: float = -1.0
+
+
+class SpanScorer(AnswerScorer):
     """A scorer of segments that the DAG trains on errors marked by people (Wu et al. 2023)."""
 
     kind: Literal["span"]
-    attribute: str
-    better: Literal["high", "low"]
     data: Literal["feedback"] = "feedback"
     level: Literal["sentence", "sub_sentence"]
     category: Literal["NF-ERR", "F-ERR"] = Field(
@@ -192,6 +244,21 @@ class SpanScorer(Strict):
         "plain", description="passages that the model reads: none, joined, or with ` | ` between"
     )
     sentences: Literal["auto", "en_core_web_sm", "sentencizer"] = "auto"
+    values: SegmentValues = SegmentValues()
+    answer: Literal["mean", "sum"] = Field(
+        "mean",
+        description="value of a whole answer from those of its segments; the sum, as published, "
+        "favours long answers",
+    )
+
+    @model_validator(mode="after")
+    def _values_agree(self) -> Self:
+        values = self.values
+        if values.no_error == values.error or (values.no_error > values.error) != (
+            self.better == "high"
+        ):
+            raise ValueError("values: no_error must be the better one, as `better` says")
+        return self
 
 
 class CoverageSettings(Strict):
@@ -205,12 +272,10 @@ class CoverageSettings(Strict):
     sentences: Literal["auto", "en_core_web_sm", "sentencizer"] = "auto"
 
 
-class PreferenceScorer(Strict):
+class PreferenceScorer(AnswerScorer):
     """A scorer of whole answers that the DAG trains on comparisons (``build_comparisons``)."""
 
     kind: Literal["preference"]
-    attribute: str
-    better: Literal["high", "low"]
     data: Literal["preferences", "completeness"] = Field(
         description="what people preferred, or what covers more of the corrected answer"
     )
@@ -218,8 +283,29 @@ class PreferenceScorer(Strict):
         "plain", description="passages that the model reads: none, joined, or with ` | ` between"
     )
     coverage: CoverageSettings = CoverageSettings()
+    pool: Literal["auto", "first", "last", "mean"] = Field(
+        "auto",
+        description="which states are read; auto: the first of an encoder that starts every text "
+        "with a token of its own (Longformer), the last of a decoder, else the mean",
+    )
+    head: Literal["linear", "dense"] = Field(
+        "linear", description="dense: with a tanh layer below, as Longformer's classifier"
+    )
+    normalise: Literal["none", "z"] = Field(
+        "none", description="z: less the mean and by the deviation of the training answers"
+    )
+    scale: float = Field(1.0, gt=0, description="times this")
+    bias: float = Field(0.0, description="then plus this")
+
+    @model_validator(mode="after")
+    def _high_is_better(self) -> Self:
+        if self.better != "high":
+            raise ValueError("the preferred answer has the higher value: better must be high")
+        return self
 
 
+READS_QUESTIONS = ("span", "preference")
+"""Kinds of scorers that read the question and the passages of a prompt."""
 ScorerSettings = Annotated[
     LexiconScorer | ClassifierScorer | PerspectiveScorer | WorldScorer,
     Field(discriminator="kind"),

@@ -36,6 +36,9 @@ STAGE_VERSIONS = {
 }
 """Raise a stage's number when its results change for equal inputs and settings."""
 
+SCORING = frozenset({"better", "values", "answer", "normalise", "scale", "bias"})
+"""Settings of a trained scorer that say what its values mean: no model is trained again."""
+
 
 def stage_settings(
     recipe: Recipe, stage: str, phase: str | None = None, name: str | None = None
@@ -109,11 +112,17 @@ def _adopt(recipe: Recipe, whole: dict[str, Any], *_: Any) -> dict[str, Any]:
 
 
 def _reward_model(recipe: Recipe, whole: dict[str, Any], _: Any, name: str) -> dict[str, Any]:
-    settings = _reward_model_named(recipe, name)
-    from_policy = isinstance(settings, RegressionScorer) and settings.features == "transformer"
-    init = recipe.policy.init if from_policy else None
+    init = recipe.policy.init if starts_from_policy(_reward_model_named(recipe, name)) else None
     model = whole["reward_models"][name]
+    model = {key: value for key, value in model.items() if key not in SCORING}
     return {"reward_model": model, "policy_init": init, "precision": recipe.precision}
+
+
+def starts_from_policy(model: TrainedScorer) -> bool:
+    """Whether a reward model is trained from the recipe's policy."""
+    if isinstance(model, RegressionScorer):
+        return model.features == "transformer" and model.base == "policy"
+    return model.base == "policy"
 
 
 def _reward_model_named(recipe: Recipe, name: str) -> TrainedScorer:

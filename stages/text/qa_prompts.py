@@ -18,6 +18,8 @@ Context = Literal["none", "plain", "piped"]
 """What a reward model reads of the passages: nothing, one after the other, or with `` | `` between
 them as the policy does."""
 SEPARATOR = " | "
+ANSWER = "answer:"
+"""The last word of a reward model's prompt."""
 LABELLED = "</s>"
 """The word before each segment, on which the segment's label stands. It is the end token of
 Longformer's vocabulary; a model of another vocabulary names its own."""
@@ -56,7 +58,7 @@ def judge_prompt(prompt: QaPrompt, context: Context) -> str:
     if prompt.passages and context != "none":
         between = SEPARATOR if context == "piped" else " "
         parts.append(f"context: {_joined(prompt.passages, between)}")
-    return " ".join(" ".join([*parts, "answer:"]).split())
+    return " ".join(" ".join([*parts, ANSWER]).split())
 
 
 def judge_text(prompt: QaPrompt, context: Context, answer: str) -> str:

@@ -48,6 +48,16 @@ def segments_of(text: str, sentences: Sequence[CharRange], level: Level) -> list
     return found
 
 
+def segment_between(text: str, chars: CharRange) -> Segment:
+    """The segment that stands on some characters of a text; blank ones make a ValueError."""
+    words = list(WORD.finditer(text, *chars))
+    if not words:
+        raise ValueError(f"no word on characters {chars.start} to {chars.end}")
+    return Segment(
+        tuple(word[0] for word in words), tuple(CharRange(*word.span()) for word in words)
+    )
+
+
 def subsentence_starts(words: Sequence[str]) -> list[int]:
     """Where the pieces of a sentence begin, as indices of its words; the first is always 0.
 

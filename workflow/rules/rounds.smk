@@ -53,6 +53,7 @@ rule score:
             "phases/{phase}/r{round}/samples/part-{shard}-of-{shards}.json"
         ),
         prompts=plan.prompts("train"),
+        questions=lambda wc: plan.questions(wc.phase),
         models=lambda wc: plan.scorers(wc.phase),
     output:
         plan.path("phases/{phase}/r{round}/scores/part-{shard}-of-{shards}.json"),
@@ -68,7 +69,7 @@ rule score:
     params:
         settings=lambda wc: plan.settings_hash("score", wc.phase),
         recipe=plan.path("recipe.yaml"),
-        models=lambda wc, input: " ".join(f"--model {m}" for m in input.models),
+        models=lambda wc, input: judging_options(input),
     shell:
         "python -m stages.score --recipe {params.recipe} --phase {wildcards.phase}"
         " --round {wildcards.round} --samples {input.samples} --prompts {input.prompts}"
@@ -149,6 +150,7 @@ rule evaluate:
         base=plan.path("base/policy.json"),
         reference=lambda wc: plan.policy_before(wc.phase, 1),
         prompts=plan.prompts(plan.recipe.evaluate.split),
+        questions=lambda wc: plan.questions_judged(wc.phase),
         models=lambda wc: plan.judges(wc.phase),
     output:
         plan.path("phases/{phase}/r{evaluated}/evaluation.json"),
@@ -166,7 +168,7 @@ rule evaluate:
     params:
         settings=lambda wc: plan.settings_hash("evaluate", wc.phase),
         recipe=plan.path("recipe.yaml"),
-        models=lambda wc, input: " ".join(f"--model {m}" for m in input.models),
+        models=lambda wc, input: judging_options(input),
     shell:
         "python -m stages.evaluate --recipe {params.recipe} --phase {wildcards.phase}"
         " --round {wildcards.evaluated} --policy {input.policy} --base {input.base}"
@@ -181,6 +183,7 @@ rule evaluate_further:
         base=plan.path("base/policy.json"),
         reference=lambda wc: plan.policy_before(wc.phase, 1),
         prompts=lambda wc: plan.prompts_of(wc.also),
+        questions=lambda wc: plan.questions_judged(wc.phase, wc.also),
         models=lambda wc: plan.judges(wc.phase, wc.also),
     output:
         plan.path("phases/{phase}/r{evaluated}/also/{also}.json"),
@@ -198,7 +201,7 @@ rule evaluate_further:
     params:
         settings=lambda wc: plan.settings_hash("evaluate", wc.phase, wc.also),
         recipe=plan.path("recipe.yaml"),
-        models=lambda wc, input: " ".join(f"--model {m}" for m in input.models),
+        models=lambda wc, input: judging_options(input),
     shell:
         "python -m stages.evaluate --recipe {params.recipe} --also {wildcards.also}"
         " --phase {wildcards.phase}"
