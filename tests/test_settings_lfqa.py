@@ -138,7 +138,7 @@ def trained(change: str = "") -> dict[str, str]:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ("reward_models.factuality.steps=9", {"factuality"}),
+        ("reward_models.factuality.steps=90", {"factuality"}),
         ("reward_models.factuality.context=piped", {"factuality"}),
         ("reward_models.relevance.optimizer.lr=1e-4", {"relevance", "evaluate"}),
         # What values mean trains nothing again.
