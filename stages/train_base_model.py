@@ -33,13 +33,13 @@ def train_base_model(
     out: Out,
 ) -> None:
     """Train tokenizer and model; the folder loads with from_pretrained."""
-    with stage_job("train_base_model", recipe, out, {"texts": texts}) as job:
+    with stage_job("train_base_model", recipe, out, {"texts": texts}, several=True) as job:
         if not job.done:
             _train(job, texts)
 
 
 def _train(job: Job, texts_path: Path) -> None:
-    from stages.learning.training_log import log_rows, token_count
+    from stages.learning.training_log import log_rows, process_counts, token_count
     from stages.models.load import save_policy
 
     settings = parse(BaseModelSettings, job.settings["policy"]["base_model"], "policy.base_model")
@@ -54,6 +54,8 @@ def _train(job: Job, texts_path: Path) -> None:
     with job_trackers(job) as trackers:
         trainer.track(trackers)
         history = trainer.run()
+    if not job.leads:
+        return
     folder = job.out.parent / "policy"
     save_policy(model, tokenizer, folder)
     log = job.out.parent / "training_log.parquet"
@@ -63,7 +65,7 @@ def _train(job: Job, texts_path: Path) -> None:
         folder,
         [log],
         counters={"tokens": token_count(history)},
-        facts=inside_run(folder, job.run_folder),
+        facts=inside_run(folder, job.run_folder) | {"processes": process_counts(history)},
     )
 
 

@@ -45,7 +45,7 @@ def train_reward_model(
         "policy": policy,
     }
     inputs = {role: path for role, path in named.items() if path is not None}
-    with stage_job("train_reward_model", recipe, out, inputs, name=name) as job:
+    with stage_job("train_reward_model", recipe, out, inputs, name=name, several=True) as job:
         if not job.done:
             settings = job.recipe.reward_models[name]
             if isinstance(settings, RegressionScorer):
@@ -72,6 +72,8 @@ def _train_answers(
     base = _base(job, settings.base, inputs.get("policy"))
     seed = seed_from(job.recipe.seed, "reward_model", settings.attribute) % 2**31
     trained = train_answers(job, settings, lesson, lesson.rows, base, folder, seed)
+    if not job.leads:
+        return
     log = job.out.parent / "training_log.parquet"
     write_table(log, TRAINING_LOG, log_rows(trained.history), job.lineage())
     facts = inside_run(folder, job.run_folder) | trained.facts
@@ -103,13 +105,17 @@ def _train_regression(job: Job, inputs: dict[str, Path]) -> None:
         raise UserError("no ratings to learn from", ratings, "look at the task's data")
     folder = job.out.parent / "model"
     seed = seed_from(job.recipe.seed, "reward_model", settings.attribute) % 2**31
-    counters = {"ratings": len(learn)}
-    if settings.features == "ngrams":
+    counters: dict[str, int] = {"ratings": len(learn)}
+    facts: dict[str, Any] = {}
+    if settings.features == "transformer":
+        tokens, processes = _fit_transformer(job, settings, learn, folder, seed, policy)
+        counters["tokens"], facts["processes"] = tokens, processes
+    elif job.leads:
         _fit_ngrams(settings, learn, folder, seed)
-    else:
-        counters["tokens"] = _fit_transformer(job, settings, learn, folder, seed, policy)
+    if not job.leads:
+        return
     metrics = _measure(job, settings, folder, [row for row in rows if row["held_out"]])
-    facts = inside_run(folder, job.run_folder) | {"metrics": metrics}
+    facts |= inside_run(folder, job.run_folder) | {"metrics": metrics}
     job.finish_model(KIND, folder, counters=counters, facts=facts)
 
 
@@ -132,19 +138,21 @@ def _fit_transformer(
     folder: Path,
     seed: int,
     policy: Path | None,
-) -> int:
+) -> tuple[int, list[list[int]]]:
     from stages.rewards.regression import Description, save_regression
     from stages.rewards.transformer_regression import write_transformer
     from stages.updating.regression import train_regression
 
     base = policy_folder(read_policy(policy), job.run_folder) if policy else settings.base
     values = [row["value"] for row in rows]
-    model, tokenizer, tokens = train_regression(
-        job, settings, base, _texts(settings, rows), values, seed
-    )
-    description = Description(settings.attribute, "transformer", settings.prompt)
-    save_regression(description, lambda place: write_transformer(model, tokenizer, place), folder)
-    return tokens
+    trained = train_regression(job, settings, base, _texts(settings, rows), values, seed)
+    if job.leads:
+        save_regression(
+            Description(settings.attribute, "transformer", settings.prompt),
+            lambda place: write_transformer(trained.model, trained.tokenizer, place),
+            folder,
+        )
+    return trained.tokens, trained.processes
 
 
 def _measure(

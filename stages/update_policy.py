@@ -55,7 +55,7 @@ def update_policy(
     inputs |= {role: path for role, path in named.items() if path is not None}
     inputs["samples"] = samples or []
     inputs["models"] = model or []
-    with stage_job("update_policy", recipe, out, inputs, phase, number) as job:
+    with stage_job("update_policy", recipe, out, inputs, phase, number, several=True) as job:
         if job.done:
             return
         before = read_policy(policy)
@@ -67,16 +67,20 @@ def update_policy(
 
 
 def _update(job: Job, inputs: dict[str, Any]) -> None:
-    from stages.learning.training_log import log_rows, token_count
-    from stages.online.round import prepare_online
+    from stages.learning.training_log import log_rows, process_counts, token_count
     from stages.updating.carried import save_carried
-    from stages.updating.prepare import prepare_update
 
-    online = job.recipe.phases[job.phase or ""].online
-    update = (prepare_online if online else prepare_update)(job, inputs)
+    if job.recipe.phases[job.phase or ""].online:
+        from stages.online.round import prepare_online as prepare
+    else:
+        from stages.updating.prepare import prepare_update as prepare
+
+    update = prepare(job, inputs)
     with job_trackers(job, update.first_step) as trackers:
         update.trainer.track(trackers)
         history = update.run()
+    if not job.leads:
+        return
     folder = job.out.parent / "policy"
     facts = update.facts | update.save(folder)
     if update.settings.carry_optimizer or job.recipe.keep.optimizer != "none":
@@ -93,7 +97,7 @@ def _update(job: Job, inputs: dict[str, Any]) -> None:
         [log],
         beside=beside,
         counters={"tokens": token_count(history)},
-        facts=inside_run(folder, job.run_folder) | facts,
+        facts=inside_run(folder, job.run_folder) | facts | {"processes": process_counts(history)},
         model=read_policy(inputs["policy"]).digest,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,14 @@ def shared() -> Path:
     if not place:
         pytest.skip("RONDO_SHARED is not set: goldens and real data are not here")
     return Path(place)
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs_on() -> Iterator[None]:
+    """Whatever a test has launched ends with it."""
+    yield
+    if "launched" in sys.modules:
+        sys.modules["launched"].end_all()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from recipes import recipe
 
 from stages.artifacts.manifest import Manifest, read_manifest, write_manifest
 from stages.contract.job import Job, stage_job
+from stages.runtime import ranks
 from stages.runtime.errors import Preempted, UserError
 from stages.runtime.process import INVOCATION
 from stages.settings.yaml_file import dump_yaml
@@ -335,3 +336,38 @@ def test_the_key_of_a_job_is_in_its_log(run: Path, logged: list[MutableMapping[s
             score(run, note)
     keys = [entry["key"] for entry in logged if entry["event"] == "started"]
     assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_stage_of_one_process_refuses_to_be_several(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(UserError, match="stage score is one process"):
+            score(run, finish)
+    assert not (run / "r1").exists()
+
+
+def test_a_follower_hears_key_and_state_and_writes_nothing(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch.distributed import HashStore
+
+    store = HashStore()
+    for rank in (0, 1):
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("RANK", str(rank))
+        team = ranks.Team(store, rank, 2)
+        monkeypatch.setattr(ranks, "team", lambda team=team: team)
+        out = run / f"r{rank}" / "policy.json"
+        recipe_file = run / "recipe.yaml"
+        with stage_job("update_policy", recipe_file, out, {}, "align", 1, several=True) as job:
+            seen = (job.key, job.done, job.leads)
+            job.finish("policy", "2-00", [])
+        if rank == 0:
+            key = job.key
+            assert seen == (key, False, True)
+            assert out.exists()
+    assert seen == (key, False, False)
+    assert not out.parent.exists()

@@ -20,6 +20,7 @@ LIGHT = (
     "workflow.looking.lineage",
     "workflow.looking.pager",
     "workflow.join",
+    "workflow.launch",
     "workflow.advance",
     "workflow.tidy",
     "stages.contract.job",

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import faulthandler
-import os
-import socket
-import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import launched
 import pytest
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from tiny_models import VOCAB, tiny_gpt2
 
@@ -24,10 +21,9 @@ from stages.learning.losses import ConditionalWeights
 from stages.learning.optimizer import AdamSettings
 from stages.learning.reference import Reference
 from stages.learning.schedules import Schedule
-from stages.learning.trainer import Trainer, TrainSettings
-from stages.runtime.ranks import to_the_end
-
-PATIENCE = 240  # seconds after which a rank that waits says where, and ends
+from stages.learning.trainer import StepRecord, Trainer, TrainSettings
+from stages.learning.training_log import process_counts
+from stages.runtime.process import run_stage
 
 
 def train(folder: Path) -> Trainer:
@@ -54,7 +50,6 @@ def train(folder: Path) -> Trainer:
         AdamSettings(eps=1e-3),  # else signs of gradients near zero decide, and rounding with them
         TrainSettings(steps=4, seed=0, checkpoint_every=3),
         checkpoints=Checkpoints(folder / "checkpoints", "k"),
-        accelerator=Accelerator(cpu=True),
     )
     trainer.run()
     return trainer
@@ -70,28 +65,8 @@ def main(folder: Path) -> None:
 
 
 def test_two_processes_are_one(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    launched = []
-    for rank in range(2):
-        environment = os.environ | {
-            "OMP_NUM_THREADS": "1",
-            "ACCELERATE_USE_CPU": "true",
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "WORLD_SIZE": "2",
-            "LOCAL_WORLD_SIZE": "2",
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "PYTHONPATH": str(Path.cwd()),
-        }
-        command = [sys.executable, __file__, str(tmp_path)]
-        with (tmp_path / f"rank{rank}.log").open("w") as log:
-            launched.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
-    codes = [process.wait(timeout=300) for process in launched]
-    logs = [(tmp_path / f"rank{rank}.log").read_text()[-3000:] for rank in range(2)]
-    assert codes == [0, 0], "\n".join(logs)
+    code, _, errors = launched.ended(launched.start("test_learning_ranks", str(tmp_path)))
+    assert code == 0, errors
     ranks = [load_file(tmp_path / f"rank{rank}.safetensors") for rank in range(2)]
     alone = train(tmp_path / "alone")
     for name, parameter in alone.updater.model.named_parameters():
@@ -105,8 +80,14 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     found = Checkpoints(tmp_path / "checkpoints", "k").newest()
     assert found is not None
     assert found[0] == 3
+    assert process_counts(alone.history) == [[0, 1]]
+
+
+def test_a_log_tells_where_the_number_of_processes_changed() -> None:
+    record = StepRecord(0, 1.0, 1.0, 1.0, 1, 1, {}, processes=2)
+    history = [replace(record, step=step, processes=2 - step // 2) for step in range(4)]
+    assert process_counts(history) == [[0, 2], [2, 1]]
 
 
 if __name__ == "__main__":
-    faulthandler.dump_traceback_later(PATIENCE, exit=True)
-    to_the_end(lambda: main(Path(sys.argv[1])))
+    run_stage("trial", lambda: main(Path(sys.argv[1])))

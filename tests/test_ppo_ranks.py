@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import launched
 import pytest
 import torch
 from accelerate import Accelerator
@@ -23,6 +21,7 @@ from stages.learning.memory import Limit
 from stages.learning.ppo import Objective
 from stages.learning.trainer import Trainer
 from stages.learning.updater import StepSums
+from stages.runtime.process import run_stage
 
 DECODING = Decoding(14, top_k=15, forbidden=tuple(range(30, VOCAB)))
 
@@ -72,33 +71,11 @@ def main(folder: Path) -> None:
     state = {name: p.detach().clone() for name, p in setup.critic.named_parameters()}
     state["measured"] = measured(trainer, setup)
     save_file(state, folder / f"rank{trainer.accelerator.process_index}.safetensors")
-    torch.distributed.destroy_process_group()
 
 
 def test_two_processes_are_one(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    launched = []
-    for rank in range(2):
-        environment = os.environ | {
-            "OMP_NUM_THREADS": "1",
-            "ACCELERATE_USE_CPU": "true",
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "WORLD_SIZE": "2",
-            "LOCAL_WORLD_SIZE": "2",
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "PYTHONPATH": str(Path.cwd()),
-        }
-        command = [sys.executable, __file__, str(tmp_path)]
-        launched.append(
-            subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-        )
-    for process in launched:
-        _, said = process.communicate(timeout=300)
-        assert process.returncode == 0, said[-3000:]
+    code, _, errors = launched.ended(launched.start("test_ppo_ranks", str(tmp_path)))
+    assert code == 0, errors
     ranks = [load_file(tmp_path / f"rank{rank}.safetensors") for rank in range(2)]
     trainer, setup = train()
     assert trainer.ended is not None, "it is the early end that is looked at"
@@ -124,4 +101,4 @@ def test_a_reason_to_end_rests_on_sums_that_all_share() -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    run_stage("trial", lambda: main(Path(sys.argv[1])))

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import launched
 import pytest
 import torch
 from ppo_recipe import ppo_set
+from safetensors.torch import load_file
 from tiny_models import save_tiny_policy, tiny_gpt2, tiny_t5
 
 from stages.artifacts.manifest import read_manifest
@@ -160,7 +162,7 @@ def command(run: MiniRun) -> list[str]:
     ]
 
 
-def launched(run: MiniRun, program: str = "") -> subprocess.Popen[str]:
+def started(run: MiniRun, program: str = "") -> subprocess.Popen[str]:
     module = ["-c", program] if program else ["-m", "stages.update_policy"]
     return subprocess.Popen(
         [sys.executable, *module, *command(run)],
@@ -186,7 +188,7 @@ def test_a_disturbed_online_round_gives_the_bytes_of_an_undisturbed_one(
 ) -> None:
     run = begin(ppo_set(SMALL, **ONLINE))
     run.advance("align", 1)
-    process = launched(run)
+    process = started(run)
     assert process.stderr is not None
     said: list[str] = []
     for line in process.stderr:
@@ -200,10 +202,35 @@ def test_a_disturbed_online_round_gives_the_bytes_of_an_undisturbed_one(
     assert process.wait(timeout=60) == (-9 if how == signal.SIGKILL else 75), "".join(said)
     assert not (folder_of(run) / "policy.json").exists()
     before = chunks([json.loads(line) for line in said if line.startswith("{")])
-    after = chunks(events(launched(run)))
+    after = chunks(events(started(run)))
     assert not set(before) & set(after), "no answer is sampled twice"
     assert sorted({*before, *after}) == [(t, i) for t in ("samples", "scores") for i in range(4)]
     equal_files(folder_of(online), folder_of(run))
+
+
+def test_an_online_round_of_two_processes_learns_what_one_learns(
+    online: MiniRun, begin: Callable[..., MiniRun]
+) -> None:
+    """The first samples and scores, and both learn from what it wrote."""
+    run = begin(ppo_set(SMALL, **ONLINE))
+    run.advance("align", 1)
+    code, _, said = launched.ended(launched.start("stages.update_policy", *command(run)))
+    assert code == 0, said
+    made = chunks([json.loads(line) for line in said.splitlines()])
+    assert sorted(made) == [(t, i) for t in ("samples", "scores") for i in range(4)]
+    assert facts(run)["processes"] == [[0, 2]]
+    assert facts(run)["iterations"] == 4
+    answers = [
+        [(row["sample_id"], row["response_ids"]) for row in read_rows(table, SAMPLES)[:16]]
+        for table in (folder_of(each) / "samples.parquet" for each in (online, run))
+    ]
+    assert answers[0] == answers[1], "the first iteration asks one and the same policy"
+    policies = (online.path(layout.BASE).parent, folder_of(online), folder_of(run))
+    base, one, two = (load_file(p / "policy" / "model.safetensors") for p in policies)
+    learnt = sum(float((one[name] - base[name]).norm()) for name in base)
+    apart = sum(float((two[name] - one[name]).norm()) for name in base)
+    assert learnt > 0
+    assert apart < 0.05 * learnt
 
 
 KILLED = """
@@ -233,11 +260,11 @@ def test_a_killed_offline_update_gives_the_bytes_of_an_undisturbed_one(
         shutil.rmtree(folder / name)
     (folder / "policy.json").unlink()
     (folder / "training_log.parquet").unlink()
-    process = launched(run, KILLED)
+    process = started(run, KILLED)
     process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL
     assert (folder / ".work-update_policy-policy" / "checkpoints" / "step-00000004").is_dir()
-    events(launched(run))
+    events(started(run))
     equal_files(kept, folder)
 
 

@@ -70,24 +70,6 @@ def test_a_defect_ends_with_1_and_says_where() -> None:
     assert "Traceback" in err
 
 
-@pytest.mark.parametrize(
-    ("body", "code", "line"),
-    [
-        ("pass", 0, ""),
-        ("raise UserError('bad', 'here', 'mend it')", 2, "error: bad (here): mend it"),
-        ("[][0]", 1, "IndexError: list index out of range"),
-        ("sys.exit('no')", 1, "no"),
-    ],
-)
-def test_one_of_several_leaves_with_its_words_though_a_thread_of_it_never_ends(
-    body: str, code: int, line: str
-) -> None:
-    stuck = "import threading\nthreading.Thread(target=threading.Event().wait).start()\n"
-    found, out, err = ended(stuck + "print('said', end='')\n" + body, WORLD_SIZE="2")
-    assert (found, out) == (code, "said")
-    assert (err.splitlines() or [""])[-1] == line
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_stop_request_waits_for_the_end_of_the_batch(number: signal.Signals) -> None:
     running = start(

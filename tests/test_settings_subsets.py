@@ -44,6 +44,7 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     # what is no stage's business
     ({"set": "phases.align.rounds=5"}, set()),
     ({"shards": 8}, set()),
+    ({"set": "processes=2"}, set()),
     ({"set": "keep.policies=last keep.optimizer=all"}, set()),
     ({"set": "'stop_when={perplexity.base: \"> 2x\"}'"}, set()),
     ({"set": "description=other"}, set()),
@@ -117,6 +118,7 @@ def test_no_setting_is_forgotten() -> None:
         ("scale",),
         ("description",),
         ("shards",),
+        ("processes",),
         ("stop_when",),
         ("phases", "align", "rounds"),
         ("keep", "policies"),

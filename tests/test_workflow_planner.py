@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from recipes import recipe
 
+from stages.runtime.errors import UserError
 from stages.settings import layout
 from workflow.planner import Plan
 
@@ -126,3 +127,28 @@ def test_the_layout_names_each_file_once() -> None:
         *(layout.part("p", 1, kind, 0, 2) for kind in ("samples", "scores")),
     }
     assert len(names) == 7 + 4 + 2
+
+
+def test_training_stages_are_plain_python_unless_the_recipe_asks_for_more() -> None:
+    assert Plan(recipe()).python() == "python -m"
+    several = Plan(recipe(set="processes=2"))
+    assert several.python() == "python -m workflow.launch --processes 2 --"
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ("phases.align.update.batch_size=3", "phases.align.update.batch_size 3"),
+        (
+            "policy.init=from_scratch policy.base_model.architecture=llama"
+            " policy.base_model.config.hidden_size=8 policy.base_model.vocabulary=300"
+            " policy.base_model.steps=1 policy.base_model.batch_size=2"
+            " policy.base_model.optimizer.lr=1e-3",
+            "policy.base_model.batch_size 2",
+        ),
+    ],
+)
+def test_a_process_without_an_example_is_a_mistake_of_the_recipe(change: str, where: str) -> None:
+    recipe(set=change)
+    with pytest.raises(UserError, match=f"{where} is less than processes 4"):
+        recipe(set=f"{change} processes=4")

@@ -42,6 +42,15 @@ class Plan:
         """What a rule puts into ``params``: changes when the stage's settings change."""
         return settings_hash(stage_settings(self.recipe, stage, phase, name))
 
+    def python(self) -> str:
+        """How a rule starts a training stage: plainly, or as several processes of it.
+
+        No parameter of the rule, so that another number of processes reruns nothing.
+        """
+        if self.recipe.processes == 1:
+            return "python -m"
+        return f"python -m workflow.launch --processes {self.recipe.processes} --"
+
     # What there is
 
     def rounds(self) -> list[tuple[str, int]]:

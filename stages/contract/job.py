@@ -20,6 +20,7 @@ from filelock import FileLock
 from stages.artifacts.digest import ContentDigest
 from stages.artifacts.lineage import InputRef, Lineage, code_version, library_versions
 from stages.artifacts.manifest import Manifest, read_manifest, relative, write_manifest
+from stages.runtime import ranks
 from stages.runtime.atomic import read_json, write_json, write_text
 from stages.runtime.errors import UserError
 from stages.runtime.events import event
@@ -51,6 +52,8 @@ class Job:
     key: str
     done: bool = False
     """Whether the output stands already, made from equal inputs and settings."""
+    leads: bool = True
+    """Whether this process writes: the only one, or the first of several (runtime/ranks.py)."""
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -91,8 +94,11 @@ class Job:
         """Write the manifest, the last thing a job does, and remove the scratch folder.
 
         ``files`` are the parts of the table, ``beside`` other files that were made with it;
-        ``checksums`` are known already, by place relative to the manifest.
+        ``checksums`` are known already, by place relative to the manifest. Of several processes
+        the leader does it; for the others this is nothing.
         """
+        if not self.leads:
+            return
         names = tuple(relative(file, self.out) for file in files)
         sums = {relative(file, self.out): file_digest(file) for file in (*files, *beside)}
         write_manifest(
@@ -140,17 +146,34 @@ def stage_job(
     phase: str | None = None,
     number: int | None = None,
     name: str | None = None,
+    several: bool = False,
 ) -> Iterator[Job]:
     """Prepare a job; hold the lock on its output; keep the record of a permanent failure.
 
     ``phase`` and ``number`` (the round) for stages of a round, ``name`` as in
-    :func:`stage_settings`. The body must look at ``job.done`` first.
+    :func:`stage_settings`. ``several``: the stage can be several processes, of which only the one
+    with ``job.leads`` writes. The body must look at ``job.done`` first.
     """
+    if ranks.several() and not several:
+        raise UserError(
+            f"stage {stage} is one process, and several were started",
+            None,
+            "start one; work that has shards is divided by them",
+        )
     recipe = load_recipe(recipe_path)
     if phase is not None and phase not in recipe.phases:
         raise UserError(f"no phase {phase!r}", recipe_path, f"there are {sorted(recipe.phases)}")
     settings = stage_settings(recipe, stage, phase, name)
     run_folder = recipe_path.parent
+    if not ranks.leads():
+        word = ranks.team().hear()
+        yield Job(
+            *(stage, recipe, settings, out, run_folder, phase, number, ()),
+            key=word["key"],
+            done=word["done"],
+            leads=False,
+        )
+        return
     record = run_folder / "logs" / "failures" / f"{stage}-{_flat(out, run_folder)}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out.parent / f".{out.name}.lock", fallback_to_soft=False)
@@ -165,6 +188,8 @@ def stage_job(
                 _prepare_work(job)
                 _forget_older(job)
                 event("started", out=str(out), key=key)
+            if ranks.several():
+                ranks.team().tell({"key": key, "done": job.done})
             yield job
         except UserError as error:
             _record_failure(record, key, error)

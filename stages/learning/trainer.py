@@ -55,6 +55,7 @@ class StepRecord:
     count: int
     sequences: int
     means: dict[str, float]
+    processes: int = 1
 
     def quantities(self) -> dict[str, float]:
         """What is watched: loss, rate, grad_norm, and the updater's means."""
@@ -191,6 +192,7 @@ class Trainer:
             count=sums.count,
             sequences=sums.sequences,
             means={name: sums.mean(name) for name in sums.stats},
+            processes=self.accelerator.num_processes,
         )
 
     def _divide_gradients(self, sums: StepSums) -> float:
@@ -266,6 +268,7 @@ class Trainer:
     def resume(self) -> None:
         """Go back to the newest checkpoint, if there is one, and begin to tell the trackers."""
         found = self.checkpoints.newest() if self.checkpoints is not None else None
+        self._agree_on(found[0] if found else 0)
         if found is not None:
             self._restore(*found)
         self._told.begin([(record.step, record.quantities()) for record in self.history])
@@ -277,6 +280,17 @@ class Trainer:
                 parameter.copy_(state["weights"][name])
         self._load_learning_state(state)
         self.history = [StepRecord(**record) for record in state["history"]]
+
+    def _agree_on(self, step: int) -> None:
+        """All processes must have found the same checkpoint, on disks of several machines too."""
+        found = torch.tensor([step], device=self.accelerator.device)
+        seen = self.accelerator.gather(found).tolist()
+        if len(set(seen)) > 1:
+            raise UserError(
+                f"the processes see different checkpoints, of the steps {seen}",
+                self.checkpoints.folder if self.checkpoints else None,
+                "put the run's folder on a disk that all machines share",
+            )
 
     def _load_learning_state(self, state: dict[str, Any]) -> None:
         saved = state["optimizer"]["state"]

@@ -20,3 +20,12 @@ def log_rows(history: Sequence[StepRecord]) -> list[dict[str, Any]]:
 def token_count(history: Sequence[StepRecord]) -> int:
     """Response tokens that were learnt from."""
     return sum(record.count for record in history)
+
+
+def process_counts(history: Sequence[StepRecord]) -> list[list[int]]:
+    """Pairs (first step, number of processes): more than one where a resumed update changed it."""
+    counts: list[list[int]] = []
+    for record in history:
+        if not counts or counts[-1][1] != record.processes:
+            counts.append([record.step, record.processes])
+    return counts

@@ -3,7 +3,8 @@
 Each iteration samples from the policy as it stands, scores, and learns for a few epochs, by the
 very parts that the stages ``sample``, ``score`` and ``update_policy`` are made of. Samples and
 scores of each iteration are on the disk before they are learnt from; a checkpoint stands between
-iterations. A killed round goes on from there and samples nothing twice.
+iterations. A killed round goes on from there and samples nothing twice. Of several processes the
+leader samples and scores, and all learn from what it wrote.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from stages.rewards.scoring import open_scorers, score_rows
 from stages.runtime.errors import Preempted
 from stages.runtime.events import event
 from stages.runtime.progress import Progress
+from stages.runtime.ranks import leader_first
 from stages.sampling.asks import Occasion, Prompt
 from stages.sampling.sampler import Sampler
 from stages.settings.phases import SampleSettings
@@ -55,7 +57,10 @@ def prepare_online(job: Job, inputs: Mapping[str, Any]) -> Update:
     live = LivePolicy(
         learner.model, learner.tokenizer, learner.place.precision, sample.slots or HF_SLOTS
     )
-    scorers = open_scorers(job.recipe.scoring(job.phase), job.run_folder, job.settings["precision"])
+    scorers: Mapping[str, Scorer] = {}
+    if job.leads:
+        judges = job.recipe.scoring(job.phase)
+        scorers = open_scorers(judges, job.run_folder, job.settings["precision"])
     loop = OnlineRound(
         ppo,
         ppo.trainer(steps),
@@ -123,10 +128,8 @@ class OnlineRound:
         return facts | {"iterations": self.done, "unscored": rows[SAMPLES.name] - answers}
 
     def _iterate(self, iteration: int) -> None:
-        samples, scores = self._sampled(iteration), self._path(SCORES, iteration)
-        if not usable(scores, SCORES):
-            write_table(scores, SCORES, self._scored(samples), self.lineage)
-            event("chunk_done", table=SCORES.name, chunk=iteration)
+        leader_first(lambda: self._ask(iteration))
+        samples, scores = (self._path(kind, iteration) for kind in (SAMPLES, SCORES))
         found = self.ppo.earn([samples], [scores])
         trainer, memory = self.trainer, self.ppo.updater.memory
         lessons = self.ppo.experience.lessons(
@@ -142,6 +145,13 @@ class OnlineRound:
             kl=round(memory.log[-1]["kl"], 6),
             ended=trainer.ended,
         )
+
+    def _ask(self, iteration: int) -> None:
+        """Sample and score, where that does not stand on the disk yet."""
+        samples, scores = self._sampled(iteration), self._path(SCORES, iteration)
+        if not usable(scores, SCORES):
+            write_table(scores, SCORES, self._scored(samples), self.lineage)
+            event("chunk_done", table=SCORES.name, chunk=iteration)
 
     def _sampled(self, iteration: int) -> Path:
         path = self._path(SAMPLES, iteration)

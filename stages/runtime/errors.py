@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from stages.runtime.inert import one_line
@@ -39,6 +40,14 @@ class Unavailable(Exception):  # noqa: N818 - nothing is wrong here
 
     def __init__(self, what: str) -> None:
         super().__init__(one_line(what))
+
+
+@dataclass(frozen=True)
+class End:
+    """How a process ends: its exit code, and its last words."""
+
+    code: int
+    words: str = ""
 
 
 class Preempted(Exception):  # noqa: N818 - no error: the work is saved

@@ -11,8 +11,10 @@ from stages.runtime import events, ranks, signals
 from stages.runtime.atomic import explain_os_error
 from stages.runtime.errors import (
     EXIT_FAILURE,
+    EXIT_OK,
     EXIT_PREEMPTED,
     EXIT_USER,
+    End,
     Preempted,
     Unavailable,
     UserError,
@@ -45,28 +47,46 @@ def run_stage(name: str, body: Callable[[], None]) -> NoReturn:
     for stream in ("stdout", "stderr"):
         if not getattr(sys, stream).isatty():
             setattr(sys, stream, InertStream(getattr(sys, stream)))
+    if not ranks.leads():
+        ranks.mute()
     events.configure(name)
     signals.listen()
     if ranks.several():
-        ranks.to_the_end(lambda: _run(body))
-    _run(body)
+        ranks.together(body, ended)
+    end = ended(body)
+    if end.words:
+        print(end.words, file=sys.stderr, flush=True)
+    sys.exit(end.code)
 
 
-def _run(body: Callable[[], None]) -> NoReturn:
+def ended(body: Callable[[], None]) -> End:
+    """Run a body; how it ended."""
     try:
         body()
     except UserError as error:
-        _end(f"error: {error.line()}", EXIT_USER)
+        return End(EXIT_USER, f"error: {error.line()}")
     except Preempted as error:
-        _end(f"preempted: {error}", EXIT_PREEMPTED)
+        return End(EXIT_PREEMPTED, f"preempted: {error}")
     except Unavailable as error:
-        _end(f"unavailable: {error}", EXIT_FAILURE)
+        return End(EXIT_FAILURE, f"unavailable: {error}")
+    except ranks.LeaderLeft as left:
+        return End(left.code)
+    except SystemExit as left:
+        if isinstance(left.code, str):
+            return End(EXIT_FAILURE, left.code)
+        return End(left.code or EXIT_OK)
+    except KeyboardInterrupt:
+        if not ranks.several():
+            raise
+        return End(EXIT_FAILURE, "interrupted")
     except Exception as error:
-        line = explain_os_error(error) if isinstance(error, OSError) else None
-        _end(f"error: {line}" if line else visible_traceback(error), EXIT_FAILURE)
-    sys.exit(0)
+        return End(EXIT_FAILURE, _reason(error))
+    return End(EXIT_OK)
 
 
-def _end(line: str, code: int) -> NoReturn:
-    print(line, file=sys.stderr, flush=True)
-    sys.exit(code)
+def _reason(error: Exception) -> str:
+    """One line for what a person can mend, else where in the program it happened."""
+    line = explain_os_error(error) if isinstance(error, OSError) else None
+    if ranks.lost_peer(error):
+        line = "another process of this stage ended before the work was done; run again to go on"
+    return f"error: {line}" if line else visible_traceback(error)

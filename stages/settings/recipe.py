@@ -128,6 +128,7 @@ class Recipe(Strict):
     log: LogSettings = LogSettings()
     precision: Precision = "auto"
     shards: int = Field(1, ge=1, le=1024)
+    processes: int = Field(1, ge=1, le=64, description="processes of a training stage")
 
     @field_validator("phases", "scorers", "reward_models")
     @classmethod
@@ -178,6 +179,24 @@ class Recipe(Strict):
         for key, metric in named.items():
             if metric.split(".")[0] not in known:
                 raise ValueError(f"{key}: no metric begins so; they begin with {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _every_process_has_work(self) -> Recipe:
+        # PPO cuts its answers into pieces of equal size, of half a batch at least.
+        batches = {
+            f"phases.{name}.update": (p.update.batch_size, 2 if p.update.kind == "ppo" else 1)
+            for name, p in self.phases.items()
+        }
+        if self.policy.base_model:
+            batches["policy.base_model"] = (self.policy.base_model.batch_size, 1)
+        for name, model in self.reward_models.items():
+            if model.kind != "regression" or model.features == "transformer":
+                batches[f"reward_models.{name}"] = (model.batch_size, 1)
+        for key, (size, each) in batches.items():
+            if self.processes > 1 and size < each * self.processes:
+                least = "processes" if each == 1 else f"{each} times processes"
+                raise ValueError(f"{key}.batch_size {size} is less than {least} {self.processes}")
         return self
 
     def judges(self) -> dict[str, AnyScorer]:

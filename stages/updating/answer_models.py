@@ -18,6 +18,7 @@ from stages.learning import from_settings
 from stages.learning.checkpoints import Checkpoints
 from stages.learning.draws import Draws
 from stages.learning.trainer import StepRecord, Trainer, TrainSettings
+from stages.learning.training_log import process_counts
 from stages.metrics.calibration import Bin
 from stages.models.backbones import fresh_backbone, load_backbone, reads_ahead
 from stages.models.device import pick_device, pick_precision
@@ -74,7 +75,10 @@ class Lesson(Protocol):
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training: the log, what the manifest says, how many tokens were read."""
+    """A finished training: the log, what the manifest says, how many tokens were read.
+
+    Of several processes the leader alone writes and measures, and knows more than the log.
+    """
 
     history: list[StepRecord]
     facts: dict[str, Any]
@@ -100,6 +104,8 @@ def train_answers(
     updater = lesson.updater(net, _looks(settings, lesson, net, shares.apart, notes))
     history = _trainer(job, settings, updater, examples, seed).run()
     kept = updater.keep_best()
+    if not job.leads:
+        return Trained(history, {}, {})
     lesson.write(net, shares.learn, folder)
     found = lesson.measure(folder, net, shares.held_out) if shares.held_out else Measured()
     notes.report()
@@ -108,6 +114,7 @@ def train_answers(
         "metrics": found.metrics,
         "calibration": [asdict(row) for row in found.calibration],
         "kept_step": kept,
+        "processes": process_counts(history),
         "outputs": list(lesson.outputs),
         **notes.facts(),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from stages.learning import from_settings
 from stages.learning.checkpoints import Checkpoints
 from stages.learning.draws import Draws
 from stages.learning.trainer import Trainer, TrainSettings
-from stages.learning.training_log import token_count
+from stages.learning.training_log import process_counts, token_count
 from stages.learning.updater import LossSums, StepSums
 from stages.models.device import pick_device, pick_precision
 from stages.models.heads import HeadedModel
@@ -69,6 +69,15 @@ class RegressionUpdater:
         """Nothing to restore."""
 
 
+class Trained(NamedTuple):
+    """A trained scorer, the tokens it learnt from, and how many processes took which steps."""
+
+    model: Any
+    tokenizer: Any
+    tokens: int
+    processes: list[list[int]]
+
+
 def train_regression(
     job: Job,
     settings: RegressionScorer,
@@ -76,8 +85,8 @@ def train_regression(
     texts: Sequence[str],
     values: Sequence[float],
     seed: int,
-) -> tuple[Any, Any, int]:
-    """A trained model with its tokenizer, and how many texts it learnt from."""
+) -> Trained:
+    """Train a scorer on rated texts."""
     assert settings.optimizer is not None
     device = pick_device()
     model, tokenizer = new_transformer(base, settings.attribute, "last", seed, device)
@@ -102,4 +111,5 @@ def train_regression(
     )
     history = trainer.run()
     lengths = float(np.mean([len(example.token_ids) for example in rated]))
-    return model, tokenizer, int(token_count(history) * lengths)
+    tokens = int(token_count(history) * lengths)
+    return Trained(model, tokenizer, tokens, process_counts(history))

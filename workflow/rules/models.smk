@@ -13,14 +13,16 @@ if plan.recipe.policy.init == "from_scratch":
             plan.path("benchmarks/train_base_model/base.tsv")
         conda:
             "../../envs/cpu.yaml"
+        threads: plan.recipe.processes
         resources:
-            mem_mb=lambda wc, attempt: 3000 * attempt,
+            mem_mb=lambda wc, attempt: 3000 * attempt * plan.recipe.processes,
             runtime=lambda wc, attempt: 60 * attempt,
         params:
             settings=plan.settings_hash("train_base_model"),
             recipe=plan.path("recipe.yaml"),
         shell:
-            "python -m stages.train_base_model --recipe {params.recipe} --texts {input.texts}"
+            plan.python()
+            + " stages.train_base_model --recipe {params.recipe} --texts {input.texts}"
             " --out {output} > {log} 2>&1"
 
 else:
@@ -53,8 +55,9 @@ rule train_reward_model:
         plan.path("benchmarks/train_reward_model/{name}.tsv")
     conda:
         "../../envs/cpu.yaml"
+    threads: plan.recipe.processes
     resources:
-        mem_mb=lambda wc, attempt: 3000 * attempt,
+        mem_mb=lambda wc, attempt: 3000 * attempt * plan.recipe.processes,
         runtime=lambda wc, attempt: 60 * attempt,
     params:
         settings=lambda wc: plan.settings_hash("train_reward_model", name=wc.name),
@@ -63,5 +66,6 @@ rule train_reward_model:
             f"--{role} {path}" for role, path in input.items()
         ),
     shell:
-        "python -m stages.train_reward_model --recipe {params.recipe} --name {wildcards.name}"
+        plan.python()
+        + " stages.train_reward_model --recipe {params.recipe} --name {wildcards.name}"
         " {params.data} --out {output} > {log} 2>&1"

@@ -130,15 +130,17 @@ rule update_policy:
         plan.path("benchmarks/update_policy/{phase}-r{round}.tsv")
     conda:
         "../../envs/cpu.yaml"
+    threads: plan.recipe.processes
     resources:
-        mem_mb=lambda wc, attempt: 4000 * attempt,
+        mem_mb=lambda wc, attempt: 4000 * attempt * plan.recipe.processes,
         runtime=lambda wc, attempt: 120 * attempt,
     params:
         settings=lambda wc: plan.settings_hash("update_policy", wc.phase),
         recipe=plan.path("recipe.yaml"),
         learn_from=lambda wc, input: plan.learning_options(wc.phase, input),
     shell:
-        "python -m stages.update_policy --recipe {params.recipe} --phase {wildcards.phase}"
+        plan.python()
+        + " stages.update_policy --recipe {params.recipe} --phase {wildcards.phase}"
         " --round {wildcards.round} --policy {input.policy} --reference {input.reference}"
         " {params.learn_from} --out {output} > {log} 2>&1"
 
