@@ -37,8 +37,11 @@ def _snakemakes_in(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            words = [Path(word).name for word in process.cmdline()[:4]]
-            same = "snakemake" in words and Path(process.cwd()).resolve() == here
+            command = process.cmdline()
+            words = [Path(word).name for word in command[:4]]
+            # A job of a cluster that computes on this machine has Snakemakes of its own around it.
+            leads = "snakemake" in words and "--mode" not in command
+            same = leads and Path(process.cwd()).resolve() == here
         except (psutil.Error, OSError):
             continue
         if same and process.pid not in ancestors:
