@@ -12,7 +12,16 @@ from stages.reporting.cautions import cautions
 from stages.reporting.collect import collect
 from stages.reporting.headline import headline, key_numbers
 from stages.reporting.run_data import Learning, Metric, Phase, Quality, Round, RunData
-from stages.reporting.words import change, count_of, duration, large, memory, number, percent
+from stages.reporting.words import (
+    change,
+    count_of,
+    duration,
+    large,
+    memory,
+    number,
+    percent,
+    tag_label,
+)
 from stages.settings.recipe import Recipe, load_recipe
 
 NOWHERE = Path("nowhere")
@@ -165,3 +174,11 @@ def test_numbers_in_words() -> None:
     assert [large(n) for n in (12400, 1_200_000, 3_400_000_000)] == ["12,400", "1.2 M", "3.4 G"]
     assert change(0.4, 0.1) == "−75 %" and change(1, 1.125) == "+12 %" and change(0, 1) is None
     assert percent(0.004) == "0.4 %"
+
+
+def test_a_tag_is_named_by_its_first_words() -> None:
+    assert tag_label(" kind warm friendly honest gentle generous") == "kind warm friendly …"
+    assert tag_label("Moderate Toxicity") == "Moderate Toxicity"
+    assert tag_label("_TREE_TOKEN_00000 _TREE_TOKEN_00001") == "_TREE_TOKEN_00000 …"
+    assert tag_label("x" * 99) == "x" * 23 + "…"
+    assert "\x1b" not in tag_label("\x1b[31mred") and "\u202e" not in tag_label("a\u202eb")

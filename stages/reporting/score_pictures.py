@@ -7,9 +7,8 @@ from stages.reporting.distributions import NO_TAG, Source, histograms_by_tag, sc
 from stages.reporting.figures.histograms import ridges
 from stages.reporting.figures.style import MUTED, round_colors, tag_colors
 from stages.reporting.figures.svg import Drawing
-from stages.reporting.figures.tags import TAG_LABEL
 from stages.reporting.run_data import Phase, evenly
-from stages.runtime.inert import visible
+from stages.reporting.words import tag_label
 
 RIDGES = 6
 """Most rounds that a histogram shows."""
@@ -23,7 +22,7 @@ def scores_by_tag(phase: Phase) -> Drawing | None:
         return None
     colors = tag_colors(len(phase.tags))
     series = [(str(NO_TAG), "no tag", MUTED)]
-    series += [(str(i), visible(tag, TAG_LABEL), colors[i]) for i, tag in enumerate(phase.tags)]
+    series += [(str(i), tag_label(tag), colors[i]) for i, tag in enumerate(phase.tags)]
     return ridges(
         data,
         series,

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
+
+from stages.runtime.inert import visible
+
+TAG_LABEL = 24
+"""Characters of a tag's words that a figure shows."""
 SMALL_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -86,3 +92,12 @@ def sentence_case(name: str) -> str:
     """A name of the code as the start of a sentence: ``open_ended`` gives ``Open ended``."""
     words = name.replace("_", " ").strip()
     return words[:1].upper() + words[1:]
+
+
+def tag_label(tag: str, limit: int = TAG_LABEL) -> str:
+    """The first words of a tag, for a figure: at most ``limit`` characters with the dots."""
+    whole = visible(tag.strip())
+    if len(whole) <= limit:
+        return whole
+    words = textwrap.shorten(whole, limit, placeholder=" …")
+    return words if words != " …" and words != "…" else f"{whole[: limit - 1]}…"

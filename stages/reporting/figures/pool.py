@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.ticker import FuncFormatter
@@ -20,11 +21,22 @@ from stages.reporting.figures.style import (
 )
 from stages.reporting.figures.svg import Drawing, canvas, drawing
 from stages.reporting.run_data import Phase, Round, evenly
-from stages.reporting.words import large
+from stages.reporting.words import large, tag_label
 from stages.runtime.inert import visible
 
 SHOWN_ROUNDS = 12
 """Most rounds of birth that get a row of their own."""
+
+CUT_OVER = (
+    "The pool is cut into equal parts by score; each part gets a tag. Bars span the scores of "
+    "one part, the line inside is its mean. As the policy gets better the bars of the good "
+    "tags shrink towards the good end."
+)
+CUT_WITHIN = (
+    "Parts are cut within each prompt, or in groups, so that over all prompts they overlap: a bar "
+    "spans the scores of one tag, best tag first, the line inside is its mean. Lines that keep "
+    "their distance: the tags still tell good answers from bad."
+)
 
 
 def edges_by_round(phase: Phase, attribute: str) -> Drawing | None:
@@ -32,20 +44,16 @@ def edges_by_round(phase: Phase, attribute: str) -> Drawing | None:
     rounds = [r for r in phase.rounds if _ranges(r, attribute)]
     if not rounds:
         return None
-    caption = (
-        "The pool is cut into equal parts by score; each part gets a tag. Bars span the scores of "
-        "one part, the line inside is its mean. As the policy gets better the bars of the good "
-        "tags shrink towards the good end."
-    )
+    beside = any(_overlap(_ranges(item, attribute)) for item in rounds)
     with canvas(NORMAL) as figure:
         axes = figure.subplots()
         count = 1 + max(edge.quantile for r in rounds for edge in r.edges)
         colors = tag_colors(count)
-        width = 0.56
+        width = 0.56 / count if beside else 0.56
         least = _span(rounds, attribute) * 0.006
         for item in rounds:
             for quantile, low, high, mean in _ranges(item, attribute):
-                left = item.number - width / 2
+                left = item.number - 0.28 + (quantile * width if beside else 0.0)
                 axes.fill_between(
                     [left, left + width], low, max(high, low + least), color=colors[quantile]
                 )
@@ -54,6 +62,7 @@ def edges_by_round(phase: Phase, attribute: str) -> Drawing | None:
         few_ticks(axes)
         axes.set_ylabel(f"{visible(attribute, 40)} by the scorer")
         key = f"{phase.name}-edges-{attribute}"
+        caption = CUT_WITHIN if beside else CUT_OVER
         return drawing(figure, key, "Where the quantiles are cut", caption)
 
 
@@ -128,7 +137,7 @@ def births(phase: Phase, tags: Sequence[str]) -> Drawing | None:
         axes.spines["bottom"].set_visible(False)
         axes.set_xticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
         axes.set_xlabel(
-            f"{visible(tags[0], 24)}  →  {visible(tags[-1], 24)}" if tags else "best → worst",
+            f"{tag_label(tags[0])}  →  {tag_label(tags[-1])}" if tags else "best → worst",
             color=MUTED,
         )
         return drawing(figure, f"{phase.name}-births", "Which rounds win which tags", caption)
@@ -144,6 +153,12 @@ def _ranges(item: Round, attribute: str) -> list[tuple[int, float, float, float]
         and edge.high is not None
         and edge.mean is not None
     ]
+
+
+def _overlap(ranges: Sequence[tuple[int, float, float, float]]) -> bool:
+    """Whether one quantile begins before its neighbour ends."""
+    by_low = sorted((low, high) for _, low, high, _ in ranges)
+    return any(after[0] < before[1] for before, after in pairwise(by_low))
 
 
 def _span(rounds: Sequence[Round], attribute: str) -> float:

@@ -16,10 +16,8 @@ from stages.reporting.figures.style import (
 )
 from stages.reporting.figures.svg import Drawing, canvas, drawing, settle
 from stages.reporting.run_data import Phase
-from stages.runtime.inert import visible
+from stages.reporting.words import tag_label
 
-TAG_LABEL = 28
-"""Characters of a tag's words that a figure shows."""
 TITLE = "Mean score on each tag"
 
 
@@ -45,7 +43,7 @@ def _lines(phase: Phase, shown: Sequence[int]) -> Drawing:
         for i in shown:
             rounds, values = phase.series(phase.tag_metric(i))
             band(axes, rounds, values, colors[i])
-            ends.append((values[-1].value, visible(phase.tags[i], TAG_LABEL), darker(colors[i])))
+            ends.append((values[-1].value, tag_label(phase.tags[i]), darker(colors[i])))
         round_axis(axes, [r.number for r in phase.rounds if r.number > 0])
         few_ticks(axes)
         axes.set_ylabel(f"mean {phase.attribute}")
@@ -67,7 +65,7 @@ def _points(phase: Phase, shown: Sequence[int]) -> Drawing:
             metric = phase.last.metrics[phase.tag_metric(i)]
             axes.plot(metric.sure, [row, row], color=colors[i], linewidth=3, alpha=0.45)
             axes.plot([metric.value], [row], marker="o", markersize=7, color=colors[i])
-        labels = [visible(phase.tags[i], TAG_LABEL) for i in shown]
+        labels = [tag_label(phase.tags[i]) for i in shown]
         axes.set_yticks(range(len(shown)), labels, color=INK)
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.grid(True, axis="x")
