@@ -16,6 +16,11 @@ from stages.reporting.run_data import Phase, RunData
 from stages.reporting.words import number
 
 STALE_NAMED = 3
+CONSTANT = (
+    *("accuracy.all_error", "accuracy.all_no_error"),
+    *("accuracy.always_first", "accuracy.always_second"),
+)
+"""What a scorer that says the same of all would reach."""
 RANKING_LEAST = 0.5
 """Spearman correlation below which a scorer is hardly one."""
 CHECKS: tuple[Callable[[Phase], Iterator[str]], ...] = (
@@ -76,4 +81,11 @@ def _weak_models(run: RunData) -> Iterator[str]:
             yield (
                 f"The scorer {name} ranks held-out answers poorly (Spearman "
                 f"{number(spearman)}); what follows learns its mistakes."
+            )
+        constant = max((metrics[key] for key in CONSTANT if key in metrics), default=None)
+        if constant is not None and metrics["accuracy"] <= constant:
+            yield (
+                f"The scorer {name} is right in {number(metrics['accuracy'])} of the held-out "
+                f"cases; to say the same of all would be right in {number(constant)}. What "
+                "follows learns its mistakes."
             )

@@ -11,6 +11,7 @@ from stages.artifacts.manifest import Manifest, read_manifest
 from stages.artifacts.schemas import EDGES, METRICS, TRAINING_LOG
 from stages.artifacts.store import TableReader, read_rows
 from stages.contract.run_graph import run_graph
+from stages.metrics.calibration import Bin
 from stages.reporting.costs import stage_costs
 from stages.reporting.counts import answer_quality, draw_counts, pool_counts, training_answers
 from stages.reporting.measured import read_metrics
@@ -47,6 +48,7 @@ def collect(recipe_path: Path) -> RunData:
         stages=stage_costs(recipe, root, made),
         made=made,
         graph=run_graph(root),
+        calibration={name: _calibration(root, name) for name in recipe.trained_scorers()},
     )
 
 
@@ -157,6 +159,11 @@ def _model(root: Path, name: str) -> dict[str, float]:
         for key, value in metrics.items()
         if isinstance(value, int | float) and finite(float(value)) is not None
     }
+
+
+def _calibration(root: Path, name: str) -> tuple[Bin, ...]:
+    bins = read_manifest(root / layout.reward_model(name)).facts.get("calibration") or ()
+    return tuple(Bin(**row) for row in bins)
 
 
 def _made(recipe: Recipe, root: Path) -> Iterator[Made]:

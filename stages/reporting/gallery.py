@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from stages.reporting.figures.calibration import calibration
 from stages.reporting.figures.curves import main_curve, side_curve
 from stages.reporting.figures.draws import draws
 from stages.reporting.figures.empty import nothing_to_show
@@ -49,7 +50,9 @@ class Gallery:
         }
         self.lineage = lineage_figure(lineage_map(run.graph))
         self.drawings |= {
-            slot: self.lineage for slot in figure_slots(run.recipe) if slot.phase is None
+            slot: self.lineage if slot.name == "lineage" else calibration(run, slot.of)
+            for slot in figure_slots(run.recipe)
+            if slot.phase is None
         }
         self._stopped: dict[str | None, str | None] = {
             name: phase.stopped for name, phase in phases.items()
@@ -61,6 +64,14 @@ class Gallery:
             drawing
             for slot, drawing in self.drawings.items()
             if slot.phase == phase.name and slot.name in names and drawing is not None
+        ]
+
+    def of_run(self, name: str) -> list[Drawing]:
+        """What there is to show in the slots of the whole run that have a name."""
+        return [
+            drawing
+            for slot, drawing in self.drawings.items()
+            if slot.phase is None and slot.name == name and drawing is not None
         ]
 
     def files(self) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from stages.artifacts.lineage import Lineage
 from stages.artifacts.provenance import Graph
+from stages.metrics.calibration import Bin
 from stages.settings.recipe import Recipe
 
 Item = TypeVar("Item")
@@ -214,6 +215,8 @@ class RunData:
     made: tuple[Made, ...]
     graph: Graph = field(default_factory=lambda: Graph(Path(), {}, ()))
     """What was made from what."""
+    calibration: Mapping[str, tuple[Bin, ...]] = field(default_factory=dict)
+    """By scorer: what it said on unseen answers, and what was so."""
 
 
 def finite(value: float | None) -> float | None:

@@ -13,7 +13,28 @@ from stages.settings.recipe import Recipe
 
 COLUMNS = 6
 """Most rounds side by side in the table of metrics."""
-CHOSEN_MODEL_METRICS = ("spearman", "auc", "rmse")
+MODEL_METRICS = {
+    "regression": (
+        ("spearman", "auc", "rmse"),
+        "Spearman: does it put answers in the right order (1 is perfect)? AUC: does it tell bad "
+        "from good (0.5 is a coin)? RMSE: how far off its values are.",
+    ),
+    "span": (
+        (
+            *("accuracy", "accuracy.all_error", "accuracy.all_no_error", "auc"),
+            *("error.precision", "error.recall", "error.f1"),
+            *("no_error.precision", "no_error.recall", "no_error.f1"),
+        ),
+        "Accuracy over segments, beside that of two judges that say the same of all: an error "
+        "everywhere, or nowhere. AUC: does it tell errors from the rest (0.5 is a coin)?",
+    ),
+    "preference": (
+        ("accuracy", "accuracy.always_first", "accuracy.always_second", "accuracy.longer"),
+        "Accuracy: how often it gives the better of two answers the higher value, beside a choice "
+        "that is always the first, always the second, or always the longer one.",
+    ),
+}
+"""By the kind of a scorer: the metrics that stand first, and what they say."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +90,25 @@ def _exact(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}" if value < 0.01 else f"{value:.6f}"
 
 
-def models(run: RunData) -> Table:
-    """Held-out metrics of the trained scorers."""
-    names = {name for found in run.models.values() for name in found}
-    known = [name for name in CHOSEN_MODEL_METRICS if name in names]
-    heads = [*known, *sorted(names - set(known))]
-    rows = [(name, *(number(found.get(h)) for h in heads)) for name, found in run.models.items()]
-    return Table(("scorer", *heads), tuple(rows))
+@dataclass(frozen=True)
+class ModelTable(Table):
+    """Scorers of one kind, and what their metrics say."""
+
+    words: str
+
+
+def models(run: RunData) -> list[ModelTable]:
+    """Held-out metrics of the trained scorers, a table for each kind."""
+    kinds = {name: run.recipe.reward_models[name].kind for name in run.models}
+    found = []
+    for kind in dict.fromkeys(kinds.values()):
+        own = {name: metrics for name, metrics in run.models.items() if kinds[name] == kind}
+        names = {name for metrics in own.values() for name in metrics}
+        chosen, words = MODEL_METRICS[kind]
+        heads = [*(n for n in chosen if n in names), *sorted(names - set(chosen))]
+        rows = [(name, *(number(metrics.get(h)) for h in heads)) for name, metrics in own.items()]
+        found.append(ModelTable(("scorer", *heads), tuple(rows), words))
+    return found
 
 
 @dataclass(frozen=True)

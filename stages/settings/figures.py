@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from stages.settings.models import READS_QUESTIONS
 from stages.settings.recipe import Recipe
 
 FOLDER = "figures"
@@ -42,7 +43,7 @@ STEPS = {
 ENDS = ("kl", "answers.reward", "answers.kl", "entropy")
 """Of these, what is shown by round too."""
 RESULTS, TAGS, POOL = "Results", "Tags", "What the policy learns from"
-LEARNING, LINEAGE = "Learning", "Lineage"
+LEARNING, LINEAGE, SCORERS = "Learning", "Lineage", "Scorers"
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,10 @@ class Slot:
 def figure_slots(recipe: Recipe) -> tuple[Slot, ...]:
     """All figures in the order of the page."""
     slots = [slot for phase in recipe.phases for slot in _of_phase(recipe, phase)]
+    for name in recipe.trained_scorers():
+        if recipe.reward_models[name].kind in READS_QUESTIONS:
+            title = f"How sure {name} may be"
+            slots.append(Slot(None, "calibration", title, SCORERS, "scorers", name))
     return (*slots, Slot(None, "lineage", "Where it all came from", LINEAGE, "lineage"))
 
 

@@ -14,8 +14,8 @@ from stages.settings.yaml_file import dump_yaml
 def whole_run(run: RunData, gallery: Gallery) -> Iterator[Section]:
     """The sections that stand once, after those of the phases."""
     if run.models:
-        rows = tables.models(run)
-        yield Section("scorers", "How good the scorers are", "scorers.html", {"rows": rows})
+        context = {"tables": tables.models(run), "drawings": gallery.of_run("calibration")}
+        yield Section("scorers", "How good the scorers are", "scorers.html", context)
     if run.stages:
         yield Section("stages", "Time, memory, tokens", "stages.html", {"rows": tables.costs(run)})
     context = {
