@@ -43,26 +43,23 @@ METRICS: Mapping[str, Mapping[str, float]] = {
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunData:
     """A small run whose recipe names and uses two reward models of answers."""
     found = collect(FakeRun(tmp_path_factory.mktemp("run"), rounds=1).write())
-    lfqa = recipe("lfqa-data", set="data.path=qa evaluate.judge=completeness").reward_models
-    named = {name: lfqa[name] for name in METRICS}
-    judge = found.recipe.evaluate.model_copy(update={"judge": "completeness"})
+    lfqa = recipe("lfqa-data", set="data.path=qa").reward_models
+    named = {**found.recipe.reward_models, **{name: lfqa[name] for name in METRICS}}
     phases = {
-        name: phase.model_copy(update={"score": ["relevance"]})
+        name: phase.model_copy(update={"score": [*phase.score, *METRICS]})
         for name, phase in found.recipe.phases.items()
     }
-    changed = found.recipe.model_copy(
-        update={"reward_models": named, "evaluate": judge, "phases": phases, "scorers": {}}
-    )
     return replace(
         found,
-        recipe=changed,
-        models=METRICS,
+        recipe=found.recipe.model_copy(update={"reward_models": named, "phases": phases}),
+        models={**found.models, **METRICS},
         calibration={"relevance": BINS, "completeness": SURE},
     )
 
 
 def test_each_kind_has_a_table_with_its_baselines_beside_the_accuracy(run: RunData) -> None:
-    tables = models(run)
+    first, *tables = models(run)
+    assert first.heads[1] == "spearman"
     assert [table.heads[:4] for table in tables] == [
         ("scorer", "accuracy", "accuracy.all_error", "accuracy.all_no_error"),
         ("scorer", "accuracy", "accuracy.always_first", "accuracy.always_second"),
