@@ -83,7 +83,7 @@ def _update(job: Job, inputs: dict[str, Any]) -> None:
         return
     folder = job.out.parent / "policy"
     facts = update.facts | update.save(folder)
-    if update.settings.carry_optimizer or job.recipe.keep.optimizer != "none":
+    if update.settings.carry_optimizer or job.recipe.keep.optimizer in ("all", "last"):
         save_carried(job.out.parent / "optimizer", update.trainer)
     log = job.out.parent / "training_log.parquet"
     write_table(log, TRAINING_LOG, log_rows(history) + update.measured(), job.lineage())

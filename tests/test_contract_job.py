@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ground import lineage
+from ground import lineage, rows_of_kind
 from recipes import recipe
 
 from stages.artifacts.manifest import Manifest, read_manifest, write_manifest
+from stages.artifacts.schemas import SAMPLES
+from stages.artifacts.store import TableReader, write_table
 from stages.contract.job import Job, stage_job
 from stages.runtime import ranks
 from stages.runtime.errors import Preempted, UserError
+from stages.runtime.hashing import file_digest
 from stages.runtime.process import INVOCATION
 from stages.settings.yaml_file import dump_yaml
+from workflow.accept import accept
 
 ROOT = Path(__file__).parents[1]
 
@@ -371,3 +375,46 @@ def test_a_follower_hears_key_and_state_and_writes_nothing(
             assert out.exists()
     assert seen == (key, False, False)
     assert not out.parent.exists()
+
+
+def sealed_samples(run: Path, count: int) -> Path:
+    """A table of samples with a manifest that holds its checksum."""
+    table = run / "samples.parquet"
+    digest = write_table(table, SAMPLES, rows_of_kind(SAMPLES, count), lineage())
+    write_manifest(
+        run / "samples.json",
+        Manifest(
+            *("samples", str(digest), (table.name,), lineage(), count),
+            checksums={table.name: file_digest(table)},
+        ),
+    )
+    return table
+
+
+def test_a_table_that_was_changed_by_hand_is_refused_until_it_is_taken_over(run: Path) -> None:
+    table = sealed_samples(run, 6)
+    write_table(table, SAMPLES, rows_of_kind(SAMPLES, 3), lineage())
+    with pytest.raises(UserError, match="changed since it was made") as refused:
+        score(run, finish)
+    assert "rondo accept" in refused.value.line()
+    assert not (run / "r1" / "scores.json").exists()
+
+    taken = accept(table)
+    assert taken is not None and taken.rows == 3
+    assert taken.digest == str(TableReader(table, SAMPLES).digest())
+    assert taken.facts["accepted"] == ["samples.parquet"]
+    assert not score(run, finish)
+    assert read_manifest(run / "r1" / "scores.json").lineage.inputs[0].digest == taken.digest
+    assert accept(run / "samples.json") is None
+
+
+def test_only_a_table_with_a_manifest_is_taken_over(run: Path) -> None:
+    with pytest.raises(UserError, match="no manifest stands beside"):
+        accept(run / "nothing.parquet")
+    write_manifest(run / "policy.json", Manifest("policy", "abc", (), lineage()))
+    with pytest.raises(UserError, match="a policy is no table"):
+        accept(run / "policy.json")
+    table = sealed_samples(run, 6)
+    table.write_bytes(table.read_bytes()[:-9])
+    with pytest.raises(UserError):
+        accept(table)

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from recipes import recipe
 
 from stages.runtime.errors import UserError
+from stages.settings.data_files import data_digest
 from stages.settings.recipe import Recipe
 from stages.settings.subsets import STAGE_VERSIONS, stage_settings
 from stages.settings.tag_words import FOLDER, read_tag_words
@@ -133,7 +134,7 @@ def test_no_setting_is_forgotten() -> None:
     def counts(place: tuple[str, ...]) -> bool:
         try:
             return hashes(with_other(resolved, place)) != before
-        except (KeyError, UserError):  # the name of a scorer or of a vocabulary: it was looked up
+        except (KeyError, TypeError, UserError):  # it was looked up, or into
             return True
 
     unused = {place for place in leaves(resolved.model_dump(mode="json")) if not counts(place)}
@@ -201,6 +202,23 @@ def test_other_words_for_the_tags_change_what_they_are_read_by(
 def test_the_report_is_made_again_when_what_it_shows_has_changed(change: str, shown: bool) -> None:
     before, after = Plan(recipe()), Plan(recipe(set=change))
     assert (before.settings_hash("report") != after.settings_hash("report")) == shown
+
+
+def test_an_edited_file_of_prompts_makes_its_tables_anew(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("one")
+    chosen = recipe(run="trial", set={"data": {"path": str(file)}})
+    before = hashes(chosen)
+    file.write_text("another")
+    changed = {name for name, value in hashes(chosen).items() if before[name] != value}
+    assert changed == {"train", "validation", "test", "ratings.toxicity"}
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text("one")
+    first = data_digest(str(folder))
+    (folder / "test.jsonl").write_text("two")
+    assert first != data_digest(str(folder)) != data_digest(str(file))
+    assert data_digest("allenai/real-toxicity-prompts") is None is data_digest(None)
 
 
 def test_the_settings_of_a_job_are_json() -> None:

@@ -157,6 +157,7 @@ def test_a_round_gets_the_policy_before_it_with_its_origin(tmp_path: Path) -> No
 @pytest.mark.parametrize(("value", "stops"), [(19.0, False), (21.0, True)])
 def test_a_collapsing_run_ends_with_its_reason(tmp_path: Path, value: float, stops: bool) -> None:
     settings = write_recipe(tmp_path, stop_when={"perplexity.base": "> 2x"})
+    (tmp_path / "phases" / "align" / "r1" / "optimizer").mkdir(parents=True)
     evidence = [
         evaluation(tmp_path, 0, perplexity_base=10.0),
         evaluation(tmp_path, 1, perplexity_base=value),
@@ -180,6 +181,24 @@ def test_a_stopped_phase_stays_stopped_and_the_next_phase_starts(tmp_path: Path)
     advance(settings, 3, before, out, evidence)
     assert read_manifest(out).stopped == "round 1: enough"
     advance(settings, 1, before, out, None)
+    assert read_manifest(out).stopped is None
+
+
+def test_a_metric_that_nothing_measures_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"'perplexity\.bse', which no evaluation measures"):
+        reason_to_stop({"perplexity.bse": "> 2x"}, {"perplexity.base": 1.0}, {"a": 1.0}, 1)
+
+
+def test_a_round_without_what_it_goes_on_from_is_refused_before_it_samples(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "policy_in.json"
+    before = policy(tmp_path, "policy.json")
+    with pytest.raises(UserError, match="round 2 goes on from round 1, whose optimizer state is"):
+        advance(write_recipe(tmp_path), 2, before, out, None)
+    assert not out.exists()
+    fresh = write_recipe(tmp_path, phases={"align": {"update": {"carry_optimizer": False}}})
+    advance(fresh, 2, before, out, None)
     assert read_manifest(out).stopped is None
 
 
@@ -208,6 +227,7 @@ def finished_run(run: Path, values: list[float], keep: dict[str, str]) -> Path:
         ({"policies": "all", "optimizer": "none"}, {1, 2, 3}, set()),
         ({"policies": "last", "optimizer": "last"}, {3}, {3}),
         ({"policies": "best", "optimizer": "none"}, {2, 3}, set()),
+        ({}, {1, 2, 3}, {1, 2, 3}),  # this recipe carries the optimizer from round to round
     ],
 )
 def test_keep_removes_what_it_says_and_no_manifest(
@@ -248,3 +268,10 @@ def test_a_policy_handed_on_by_a_stopped_round_is_kept(tmp_path: Path) -> None:
         )
     tidy(settings, tmp_path / "tidy.json")
     assert (tmp_path / "phases/align/r1/policy").exists()
+
+
+def test_states_that_nothing_goes_on_from_are_removed(tmp_path: Path) -> None:
+    settings = finished_run(tmp_path, [0.5, 0.1, 0.3], {})
+    write_recipe(tmp_path, phases={"align": {"update": {"carry_optimizer": False}}})
+    tidy(settings, tmp_path / "tidy.json")
+    assert not list(tmp_path.glob("phases/align/r*/optimizer"))

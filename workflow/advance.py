@@ -15,7 +15,10 @@ from stages.artifacts.schemas import METRICS
 from stages.artifacts.store import read_rows
 from stages.contract.options import Out, PolicyFile, RecipeFile, Round, main
 from stages.contract.policies import read_policy
-from stages.settings.recipe import CONDITION, load_recipe
+from stages.runtime.errors import UserError
+from stages.settings import layout
+from stages.settings.recipe import CONDITION, Recipe, load_recipe
+from workflow.tidy import OPTIMIZER
 
 COMPARE = {
     "<": lambda value, bound: value < bound,
@@ -38,12 +41,33 @@ def advance(
 
     ``stop_when`` has come true, or the last round's update says that it was the last.
     """
+    settings = load_recipe(recipe)
     before = read_policy(policy)
     stopped = before.stopped or before.facts.get("ended") if number > 1 else None
     if stopped is None and evidence:
         first, last = (_metrics(path) for path in evidence)
-        stopped = reason_to_stop(load_recipe(recipe).stop_when, first, last, number - 1)
+        stopped = reason_to_stop(settings.stop_when, first, last, number - 1)
+    if stopped is None and number > 1:
+        require_carried(settings, before, recipe.parent, number)
     write_manifest(out, handed_on(before, policy, recipe.parent, stopped))
+
+
+def require_carried(recipe: Recipe, before: Manifest, run_folder: Path, number: int) -> None:
+    """Refuse a round that would go on from an optimizer state that was removed, before it samples.
+
+    Raises UserError.
+    """
+    phase = before.lineage.phase
+    if phase is None or not recipe.phases[phase].update.carry_optimizer:
+        return
+    state = run_folder / layout.round_folder(phase, number - 1) / OPTIMIZER
+    if not state.is_dir():
+        raise UserError(
+            f"round {number} goes on from round {number - 1}, whose optimizer state is gone",
+            state,
+            f"keep.optimizer={recipe.keep.optimizer} removed it when the run was done; begin a run "
+            "of another name with keep.optimizer=carried",
+        )
 
 
 def handed_on(policy: Manifest, path: Path, run_folder: Path, stopped: str | None) -> Manifest:
@@ -63,12 +87,20 @@ def reason_to_stop(
 ) -> str | None:
     """The first condition that the last round fulfils, in words; None if there is none.
 
+    A metric that was not measured is a UserError; a round that was not measured fulfils nothing.
+
     ``> 2x`` compares with twice the value of round 0, ``> 2`` with 2.
     """
     for metric, condition in conditions.items():
         match = CONDITION.match(condition)
-        if match is None or metric not in last:
+        if match is None or not last:
             continue
+        if metric not in last:
+            raise UserError(
+                f"stop_when names {metric!r}, which no evaluation measures",
+                "the recipe",
+                f"there are {', '.join(sorted(last))}",
+            )
         sign, bound_text, relative = match.groups()
         bound = float(bound_text)
         if relative and metric not in first:

@@ -14,6 +14,7 @@ from stages.runtime.atomic import explain_os_error
 from stages.runtime.command_line import run_command
 from stages.runtime.errors import EXIT_FAILURE, EXIT_USER, UserError
 from stages.runtime.inert import visible_traceback
+from workflow.commands.accept import accept
 from workflow.commands.browse import browse
 from workflow.commands.compare import compare
 from workflow.commands.doctor import doctor
@@ -29,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Look at runs of Rondo. Runs themselves are started with make or snakemake.",
 )
-for command in (plan, browse, compare, lineage, doctor, unlock, schema):
+for command in (plan, browse, compare, lineage, accept, doctor, unlock, schema):
     app.command(help=command.__doc__)(command)
 
 

@@ -32,9 +32,7 @@ def tidy(recipe: RecipeFile, out: Out) -> None:
         folder = root / layout.round_folder(phase, number)
         last = (phase, number) == rounds[-1]
         optimizer = folder / OPTIMIZER
-        if optimizer.exists() and not (
-            settings.keep.optimizer == "all" or (settings.keep.optimizer == "last" and last)
-        ):
+        if optimizer.exists() and not keeps_optimizer(settings, phase, last):
             shutil.rmtree(optimizer)
             removed.append(optimizer.relative_to(root).as_posix())
         policy = folder / "policy"
@@ -45,6 +43,13 @@ def tidy(recipe: RecipeFile, out: Out) -> None:
                     shutil.rmtree(gone)
                     removed.append(gone.relative_to(root).as_posix())
     write_json(out, {"kept": sorted(kept), "removed": sorted(removed)})
+
+
+def keeps_optimizer(recipe: Recipe, phase: str, last: bool) -> bool:
+    """Whether the optimizer state of a phase's round stays; ``last``: of the run's last round."""
+    keep = recipe.keep.optimizer
+    carried = keep == "carried" and recipe.phases[phase].update.carry_optimizer
+    return keep == "all" or carried or (keep == "last" and last)
 
 
 def kept_policies(recipe: Recipe, root: Path, rounds: list[tuple[str, int]]) -> set[str]:

@@ -20,6 +20,7 @@ from filelock import FileLock
 from stages.artifacts.digest import ContentDigest
 from stages.artifacts.lineage import InputRef, Lineage, code_version, library_versions
 from stages.artifacts.manifest import Manifest, read_manifest, relative, write_manifest
+from stages.artifacts.store import TableReader
 from stages.runtime import ranks
 from stages.runtime.atomic import read_json, write_json, write_text
 from stages.runtime.errors import UserError
@@ -201,9 +202,27 @@ def _references(inputs: Inputs, run_folder: Path) -> tuple[InputRef, ...]:
     refs = []
     for role, value in inputs.items():
         for path in [value] if isinstance(value, Path) else value:
-            digest = read_manifest(path).digest
-            refs.append(InputRef(role, os.path.relpath(path, run_folder), digest))
+            manifest = read_manifest(path)
+            _require_as_made(manifest, path)
+            refs.append(InputRef(role, os.path.relpath(path, run_folder), manifest.digest))
     return tuple(refs)
+
+
+def _require_as_made(manifest: Manifest, path: Path) -> None:
+    """Refuse a table that is not what its manifest vouches for: what follows would tell a lie.
+
+    Tables that are missing or damaged are named when they are opened.
+    """
+    for name in manifest.files:
+        file, made = path.parent / name, manifest.checksums.get(name)
+        if made is not None and file.is_file() and file_digest(file) != made:
+            TableReader(file)  # says it better where the file is damaged or not a table of Rondo
+            raise UserError(
+                "changed since it was made",
+                file,
+                f"`rondo accept {os.path.relpath(file)}` takes the change over; to make it anew, "
+                f"remove {os.path.relpath(path)} and run again",
+            )
 
 
 def _stands(job: Job) -> bool:

@@ -101,7 +101,9 @@ class KeepSettings(Strict):
 
     policies: Literal["all", "best", "last"] = "all"
     best_by: str | None = Field(None, description="metric; null: the judge's mean")
-    optimizer: Literal["all", "last", "none"] = "none"
+    optimizer: Literal["carried", "all", "last", "none"] = Field(
+        "carried", description="carried: every state that a further or repeated round goes on from"
+    )
 
 
 class Recipe(Strict):

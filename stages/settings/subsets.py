@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, TypeVar, get_args
 
 from stages.runtime.errors import UserError
+from stages.settings.data_files import data_digest
 from stages.settings.models import (
     PreferenceScorer,
     RegressionScorer,
@@ -57,9 +58,10 @@ def stage_settings(
 def _prepare(recipe: Recipe, whole: dict[str, Any], _: Any, name: str) -> dict[str, Any]:
     if name.startswith("prompts."):
         return _further_prompts(recipe, whole, name.removeprefix("prompts."))
-    data = {"task": recipe.task, "source": recipe.data.source, "path": recipe.data.path}
+    data = _source(recipe.task, recipe.data.source, recipe.data.path)
     if recipe.data.splits is not None:
-        data |= {"splits": whole["data"]["splits"]}
+        splits = whole["data"]["splits"]
+        data |= {"splits": splits, "test_content": data_digest(splits["test_file"])}
     checks = {key: whole["data"][key] for key in ("max_characters", "duplicates")}
     split = name.removeprefix("questions.")
     if split in ("train", "validation", "test"):
@@ -84,6 +86,11 @@ def _prepare(recipe: Recipe, whole: dict[str, Any], _: Any, name: str) -> dict[s
     return {"data": data, **(checks if name == "feedback" else {})}
 
 
+def _source(task: str, source: str, path: str | None) -> dict[str, Any]:
+    """Where data come from, and their content where they are files."""
+    return {"task": task, "source": source, "path": path, "content": data_digest(path)}
+
+
 def _comparisons(recipe: Recipe, whole: dict[str, Any], _: Any, name: str) -> dict[str, Any]:
     model = _of_kind(recipe, name, PreferenceScorer)
     rules = whole["reward_models"][name]["coverage"]
@@ -97,7 +104,7 @@ def _further_prompts(recipe: Recipe, whole: dict[str, Any], name: str) -> dict[s
             f"no prompts of evaluate.also.{name}", "the recipe", "it names no data of its own"
         )
     chosen = further["data"]
-    data = {"task": recipe.task, "source": chosen["source"], "path": chosen["path"]}
+    data = _source(recipe.task, chosen["source"], chosen["path"])
     rest = {key: chosen[key] for key in ("split", "count", "max_characters", "duplicates")}
     return {"data": data, **rest}
 

@@ -27,6 +27,7 @@ def load_carried(policy_folder: Path) -> dict[str, Any]:
         raise UserError(
             "the optimizer state of the last round is gone",
             path,
-            "set keep.optimizer=last before the run, or carry_optimizer=false",
+            "`keep.optimizer` removed it when the run was done; begin a run of another name with "
+            "keep.optimizer=carried",
         )
     return torch.load(path, map_location="cpu", weights_only=True)
