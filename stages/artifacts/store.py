@@ -206,26 +206,30 @@ def concatenate(
 
 def _open(path: Path, kind: TableKind | None) -> pq.ParquetFile:
     if not path.is_file():
-        made_by = f"the step that makes it is {kind.made_by}" if kind else "check the path"
-        raise UserError("table not found", path, made_by)
+        raise UserError("table not found", path, _again(path, kind) if kind else "check the path")
     try:
         return pq.ParquetFile(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, kind, error) from None
 
 
-def _damaged(path: Path, kind: TableKind | None, error: Exception) -> UserError:
+def _again(path: Path, kind: TableKind | None) -> str:
+    """How a table is made again: Snakemake watches manifests, not tables."""
     made_by = kind.made_by if kind else "its stage"
+    return f"remove {path.stem}.json beside it and run again: {made_by} makes both"
+
+
+def _damaged(path: Path, kind: TableKind | None, error: Exception) -> UserError:
     return UserError(
         f"not a readable parquet file, cut short or damaged ({error.__class__.__name__})",
         path,
-        f"remove it and run again; {made_by} makes it",
+        _again(path, kind),
     )
 
 
 def _checked_kind(path: Path, metadata: dict[bytes, bytes], wanted: TableKind | None) -> TableKind:
     name = metadata.get(KIND, b"").decode()
-    again = f"remove it and run again; {wanted.made_by} makes it" if wanted else "choose another"
+    again = _again(path, wanted) if wanted else "choose another"
     if not name or LINEAGE not in metadata:
         raise UserError("a parquet file that Rondo did not write", path, again)
     if name not in KINDS:
@@ -264,12 +268,12 @@ def _check_columns(path: Path, schema: pa.Schema, kind: TableKind) -> None:
             raise UserError(
                 f"column {declared.name} is missing from a {kind.name} table",
                 path,
-                f"remove it and run again; {kind.made_by} makes it",
+                _again(path, kind),
             )
         found = schema.field(declared.name).type
         if found != declared.type:
             raise UserError(
                 f"column {declared.name} of a {kind.name} table is {found}, not {declared.type}",
                 path,
-                f"remove it and run again; {kind.made_by} makes it",
+                _again(path, kind),
             )
