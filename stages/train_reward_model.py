@@ -49,7 +49,7 @@ def train_reward_model(
         if not job.done:
             settings = job.recipe.reward_models[name]
             if isinstance(settings, RegressionScorer):
-                _train_regression(job, inputs)
+                _train_regression(job, settings, inputs)
             else:
                 _train_answers(job, settings, inputs)
 
@@ -95,9 +95,8 @@ def _input(inputs: dict[str, Path], role: str) -> Path:
     return inputs[role]
 
 
-def _train_regression(job: Job, inputs: dict[str, Path]) -> None:
+def _train_regression(job: Job, settings: RegressionScorer, inputs: dict[str, Path]) -> None:
     ratings, policy = _input(inputs, "ratings"), inputs.get("policy")
-    settings = parse(RegressionScorer, job.settings["reward_model"], "reward_model")
     columns = ["prompt", "response", "value", "held_out"]
     rows = list(rows_of(table_files(ratings, RATINGS), RATINGS, columns))
     learn = [row for row in rows if not row["held_out"]]
