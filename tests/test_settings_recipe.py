@@ -81,6 +81,10 @@ def test_every_recipe_resolves_and_survives_its_own_file(
         ("phases.align.update.kind=condtional", "'condtional'"),
         ("precision=fp16", "'precision': Input should be 'auto', 'fp32' or 'bf16', got 'fp16'"),
         # what does not fit together
+        (
+            "phases.align.sample.decoding.min_new_tokens=99",
+            "'phases.align.sample.decoding': min_new_tokens 99 is more than max_new_tokens",
+        ),
         ("phases.align.score=[toxicity,toxicity]", "'phases.align': a scorer stands twice"),
         ("phases.align.score=[]", "'phases.align': update.kind conditional needs"),
         ("phases.align.score=[tox]", "no scorer or reward model 'tox'; there are"),

@@ -158,6 +158,16 @@ def test_a_choice_that_cannot_be_is_one_line(change: dict[str, Any], message: st
             "no such file or folder (data.path: ./nowhere.jsonl)",
         ),
         ("data.source=realtoxicityprompts", "data.path is not set"),
+        (
+            "data.source=realtoxicityprompts data.path=data/nowhere.jsonl",
+            "no such file or folder (data.path: data/nowhere.jsonl)",
+        ),
+        ("task=foo", "no task 'foo' (task): there are toxicity, lfqa"),
+        (
+            "data.source=foo",
+            "task 'toxicity' has no source 'foo' (data.source): there are world, realtoxicity",
+        ),
+        ("evaluate.also.x.data.source=foo", "(evaluate.also.x.data.source): there are world"),
         ("policy.init=./nowhere", "no model folder here (config.json is missing)"),
         ("policy.tokenizer=./nowhere", "policy.tokenizer: ./nowhere"),
         ("evaluate.perplexity_model=/nowhere/x", "evaluate.perplexity_model: /nowhere/x"),

@@ -12,6 +12,7 @@ from stages.settings.labels import check_activation, label_index
 from stages.settings.models import READS_QUESTIONS
 from stages.settings.notices import PERSPECTIVE_KEY
 from stages.settings.recipe import Recipe
+from stages.settings.sources import check_source, meant_as_a_place
 from stages.tracking.available import check_trackers
 
 
@@ -51,6 +52,7 @@ def _check_data(recipe: Recipe) -> None:
 
 def _check_source(recipe: Recipe, key: str, source: str, path: str | None) -> None:
     """Refuse a place that is missing, not there, or not asked for; ``key`` names the setting."""
+    check_source(recipe.task, source, f"{key}.source")
     if source == "world" and path is not None:
         raise UserError(
             f"{key}.path is set, but the embedded world reads no file",
@@ -65,7 +67,7 @@ def _check_source(recipe: Recipe, key: str, source: str, path: str | None) -> No
                 f"set it with set='{key}.path=FILE-OR-FOLDER'",
             )
         return
-    if looks_local(path) and not Path(path).exists():
+    if meant_as_a_place(path) and not Path(path).exists():
         raise UserError(
             "no such file or folder", f"{key}.path: {path}", f"set='{key}.path=FILE-OR-FOLDER'"
         )
