@@ -93,8 +93,8 @@ def test_as_many_as_are_wanted() -> None:
     assert checked("a", "a", "b", None, count=2, duplicates="merge") == ["a", "b"]
     with pytest.raises(UserError, match="3 prompts for train are wanted, there are 2"):
         checked("a", "b", count=3)
-    with pytest.raises(UserError, match="no prompts for train"):
-        checked()
+    with pytest.raises(UserError, match=r"no prompts for train \(f\.jsonl\)"):
+        checked(where="f.jsonl")
 
 
 # Files
@@ -178,7 +178,7 @@ def test_a_whole_split_becomes_a_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "no prompts for train: the file or the split is empty"),
+        ("", "): the file or the split is empty"),
         ('{"prompt": {"text": null}}', "a prompt is null"),
         ('{"prompt": "text"}', "no 'prompt' object in this row"),
         ('{"prompt": {"text": "a\\u0000b"}}', "NUL"),

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 
 from stages.runtime.atomic import read_json
 from stages.runtime.errors import UserError
 from stages.settings.engines import EngineSettings, trains_encoder_decoder
 from stages.settings.labels import check_activation, label_index
-from stages.settings.models import READS_QUESTIONS
+from stages.settings.models import READS_QUESTIONS, BaseModelSettings, ScratchSettings
 from stages.settings.notices import PERSPECTIVE_KEY
 from stages.settings.recipe import Recipe
 from stages.settings.sources import check_source, meant_as_a_place
 from stages.tracking.available import check_trackers
+from workflow.architectures import known_architectures
 
 
 def check_recipe(recipe: Recipe) -> None:
     """Raise a UserError for what would fail hours later."""
     _check_data(recipe)
     _check_models(recipe)
+    _check_architectures(recipe)
     _check_labels(recipe)
     _check_questions(recipe)
     _check_keys(recipe)
@@ -92,6 +95,22 @@ def _check_models(recipe: Recipe) -> None:
             raise UserError(
                 "no model folder here (config.json is missing)", f"{key}: {value}", "check the path"
             )
+
+
+def _check_architectures(recipe: Recipe) -> None:
+    built: dict[str, BaseModelSettings | ScratchSettings | None]
+    built = {"policy.base_model": recipe.policy.base_model}
+    for name, model in recipe.reward_models.items():
+        if model.kind != "regression":
+            built[f"reward_models.{name}.base_model"] = model.base_model
+    for key, settings in built.items():
+        if settings is None:
+            continue
+        name, known = settings.architecture, known_architectures()
+        if known and name not in known:
+            near = get_close_matches(name, sorted(known), 1)
+            hint = f"did you mean {near[0]}?" if near else "use a transformers model type: llama"
+            raise UserError(f"unknown architecture {name!r}", f"{key}.architecture", hint)
 
 
 def _check_labels(recipe: Recipe) -> None:
