@@ -13,7 +13,7 @@ from stages.settings.labels import check_activation, label_index
 from stages.settings.models import READS_QUESTIONS, BaseModelSettings, ScratchSettings
 from stages.settings.notices import PERSPECTIVE_KEY
 from stages.settings.recipe import Recipe
-from stages.settings.sources import check_source, meant_as_a_place
+from stages.settings.sources import check_source, meant_as_a_place, on_disk
 from stages.tracking.available import check_trackers
 from workflow.architectures import known_architectures
 
@@ -70,7 +70,7 @@ def _check_source(recipe: Recipe, key: str, source: str, path: str | None) -> No
                 f"set it with set='{key}.path=FILE-OR-FOLDER'",
             )
         return
-    if meant_as_a_place(path) and not Path(path).exists():
+    if meant_as_a_place(path) and not on_disk(path):
         raise UserError(
             "no such file or folder", f"{key}.path: {path}", f"set='{key}.path=FILE-OR-FOLDER'"
         )
@@ -91,7 +91,7 @@ def _check_models(recipe: Recipe) -> None:
         if settings.update.kind == "ppo" and settings.update.value.init != "policy":
             named[f"phases.{phase}.update.value.init"] = settings.update.value.init
     for key, value in named.items():
-        if value and looks_local(value) and not (Path(value) / "config.json").is_file():
+        if value and looks_local(value) and not on_disk(f"{value}/config.json"):
             raise UserError(
                 "no model folder here (config.json is missing)", f"{key}: {value}", "check the path"
             )
@@ -199,4 +199,4 @@ def _check_tags(recipe: Recipe) -> None:
 
 def looks_local(name: str) -> bool:
     """Whether a model or data name is meant as a place on this machine's disk."""
-    return name.startswith(("/", "./", "../", "~")) or Path(name).exists()
+    return name.startswith(("/", "./", "../", "~")) or on_disk(name)

@@ -14,7 +14,7 @@ from typing import Any
 
 from stages.runtime.errors import UserError
 from stages.settings.recipe import Recipe
-from stages.settings.sources import meant_as_a_place
+from stages.settings.sources import meant_as_a_place, on_disk
 from stages.settings.strict import parse
 from stages.settings.yaml_file import load_yaml, parse_yaml
 
@@ -77,7 +77,7 @@ def _refuse_chosen_outside(value: Mapping[str, Any], where: str) -> None:
 def _refuse_missing_policy(policy: Any) -> None:
     """A folder that is not there is the first mistake to tell, before what its scale adds to it."""
     init = policy.get("init") if isinstance(policy, Mapping) else None
-    if isinstance(init, str) and meant_as_a_place(init) and not Path(init).expanduser().exists():
+    if isinstance(init, str) and meant_as_a_place(init) and not on_disk(init):
         raise UserError(
             "no model folder here (config.json is missing)",
             f"policy.init: {init}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from stages.runtime.errors import UserError
 
 SOURCES = {
@@ -26,3 +28,11 @@ def check_source(task: str, source: str, key: str = "data.source") -> None:
 def meant_as_a_place(path: str) -> bool:
     """Whether a name that is not on the disk was meant as a place there, not as a data set."""
     return path.startswith((".", "/", "~")) or path.lower().endswith(FILE_ENDINGS)
+
+
+def on_disk(path: str) -> bool:
+    """Whether there is a file or folder of that name; one that is too long for a name is not."""
+    try:
+        return Path(path).exists()
+    except OSError:
+        return False
