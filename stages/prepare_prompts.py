@@ -59,7 +59,8 @@ def prepare_prompts(
             for batch in _batches(iter(rows)):
                 writer.write(batch)
             if not writer.digest.rows:
-                raise UserError(f"no rows for table {table!r}", mend="look at the task's data")
+                where = job.settings["data"]["path"]
+                raise UserError(f"no rows for table {table!r}", where, "look at the task's data")
         maker.notes.report()
         facts = job.facts | maker.facts()
         job.finish(kind.name, str(writer.digest), [path], writer.digest.rows, facts=facts)
@@ -163,6 +164,7 @@ class _Tables:
             settings["duplicates"],
             settings["count"],
             count_key,
+            settings["data"]["path"],
         )
         self.job.facts["duplicates_merged"] = checked.merged
         event("prompts", split=split, rows=len(checked.texts), duplicates_merged=checked.merged)

@@ -81,6 +81,10 @@ def test_every_recipe_resolves_and_survives_its_own_file(
         ("phases.align.update.kind=condtional", "'condtional'"),
         ("precision=fp16", "'precision': Input should be 'auto', 'fp32' or 'bf16', got 'fp16'"),
         # what does not fit together
+        (
+            "phases.align.sample.decoding.min_new_tokens=99",
+            "'phases.align.sample.decoding': min_new_tokens 99 is more than max_new_tokens",
+        ),
         ("phases.align.score=[toxicity,toxicity]", "'phases.align': a scorer stands twice"),
         ("phases.align.score=[]", "'phases.align': update.kind conditional needs"),
         ("phases.align.score=[tox]", "no scorer or reward model 'tox'; there are"),
@@ -90,6 +94,13 @@ def test_every_recipe_resolves_and_survives_its_own_file(
         ("policy.init=from_scratch", "base_model belongs to init: from_scratch"),
         ("'scorers.toxicity={kind: lexicon, attribute: a, better: low}'", "is both in scorers and"),
         ("run=../elsewhere", "'run': letters, digits"),
+        (f"run={'x' * 101}", "'run': a name has 101 characters, the limit is 100"),
+        (
+            "'stop_when.perplexity.base=\"> 2x\"'",
+            "'stop_when': 'perplexity' holds keys of its own, but the dot is part of a metric's "
+            "name: write stop_when={perplexity.base: '> 2x'}",
+        ),
+        ("reward_models.toxicity.count=9", "'reward_models.toxicity.count': Input should be"),
     ],
 )
 def test_each_mistake_is_one_line_with_its_key(change: str, message: str) -> None:
@@ -105,6 +116,42 @@ def test_a_bad_name_of_a_phase_is_refused() -> None:
     phase = recipe().model_dump(mode="json")["phases"]["align"]
     with pytest.raises(UserError, match="'A-b' is not a name"):
         recipe(set={"phases": {"A-b": phase}})
+
+
+def test_a_line_break_is_part_of_no_name() -> None:
+    phase = recipe().model_dump(mode="json")["phases"]["align"]
+    with pytest.raises(UserError, match="is not a name"):
+        recipe(set={"phases": {"a\n": phase}})
+    with pytest.raises(UserError, match="letters, digits"):
+        recipe(run="a\n")
+    with pytest.raises(UserError, match="a condition is like"):
+        recipe(set={"stop_when": {"perplexity": "> 2x\n"}})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("config.hidden_size=-48", "config': hidden_size must be greater than 0, got -48"),
+        ("config.num_hidden_layers=0", "config': num_hidden_layers must be greater than 0, got 0"),
+        ("config.hidden_size=4.5", "config': hidden_size must be a whole number, got 4.5"),
+        ("config.hidden_size=49", "hidden_size 49 cannot be divided by num_attention_heads 2"),
+        (
+            "config.num_key_value_heads=3",
+            "num_attention_heads 2 cannot be divided by num_key_value_heads 3",
+        ),
+        ("vocabulary=299", "vocabulary': Input should be greater than or equal to 300, got 299"),
+    ],
+)
+def test_a_model_that_cannot_be_built_is_refused(change: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        recipe(scale="test", set=f"policy.base_model.{change}")
+    assert message in caught.value.line()
+
+
+def test_heads_of_their_own_size_need_not_divide_the_width() -> None:
+    own = "policy.base_model.config.hidden_size=49 policy.base_model.config.head_dim=8"
+    base = recipe(scale="test", set=own).policy.base_model
+    assert base is not None and base.config["head_dim"] == 8
 
 
 def test_several_mistakes_are_told_at_once() -> None:

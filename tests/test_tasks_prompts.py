@@ -93,8 +93,8 @@ def test_as_many_as_are_wanted() -> None:
     assert checked("a", "a", "b", None, count=2, duplicates="merge") == ["a", "b"]
     with pytest.raises(UserError, match="3 prompts for train are wanted, there are 2"):
         checked("a", "b", count=3)
-    with pytest.raises(UserError, match="no prompts for train"):
-        checked()
+    with pytest.raises(UserError, match=r"no prompts for train \(f\.jsonl\)"):
+        checked(where="f.jsonl")
 
 
 # Files
@@ -178,7 +178,7 @@ def test_a_whole_split_becomes_a_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "no prompts for train: the file or the split is empty"),
+        ("", "): the file or the split is empty"),
         ('{"prompt": {"text": null}}', "a prompt is null"),
         ('{"prompt": "text"}', "no 'prompt' object in this row"),
         ('{"prompt": {"text": "a\\u0000b"}}', "NUL"),
@@ -204,7 +204,7 @@ def test_a_text_that_is_no_unicode_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "test.jsonl").write_text("")
     code, errors = prepare(tmp_path, tmp_path, "texts")
     assert code == 2
-    assert "a text of a texts table is not valid Unicode" in errors
+    assert f"a text is not valid Unicode ({tmp_path}/train.jsonl:1)" in errors
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
@@ -255,3 +255,28 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
     assert [item.name for item in (tmp_path / "data").iterdir() if item.name[0] != "."] == []
     assert not list((tmp_path / "data").glob("*.tmp"))
+
+
+def test_a_file_may_start_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"prompt": "a"}\n', encoding="utf-8-sig")
+    assert [row for _, row in read_json_lines(path)] == [{"prompt": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("[" * 100_000, "not a line of JSON"),
+        (r'{"prompt": {"text": "a\ud800b"}}', "a text is not valid Unicode"),
+        (r'{"\udfff": 1}', "a text is not valid Unicode"),
+    ],
+    ids=["deep", "half a pair", "half a pair in a key"],
+)
+def test_a_hostile_line_is_named(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(r'{"prompt": "\ud83d\ude00"}' + f"\n{line}\n")
+    rows = read_json_lines(path)
+    assert next(rows)[1] == {"prompt": "\U0001f600"}
+    with pytest.raises(UserError, match=message) as caught:
+        next(rows)
+    assert f"{path}:2" in caught.value.line()

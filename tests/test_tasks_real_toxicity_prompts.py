@@ -219,3 +219,11 @@ def test_ratings_that_are_not_there_are_one_line(tmp_path: Path) -> None:
         UserError, match=r"no ratings 'half'.*there are train_half, evaluation_half"
     ):
         list(RealToxicityPrompts(str(tmp_path)).ratings("half", None))
+
+
+def test_half_a_surrogate_pair_names_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    rows = [{"prompt": {"text": text}, "continuation": {}} for text in ("fine", "a\ud800b")]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match=r"not valid Unicode .*prompts\.jsonl:2"):
+        list(RealToxicityPrompts(str(path)).prompts("train", None))

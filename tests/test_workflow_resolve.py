@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from recipes import recipe
 
 from stages.runtime.errors import UserError
+from workflow.architectures import known_architectures
 from workflow.identity import check_identity, differences
 from workflow.outcome import write_recipe
 from workflow.planner import Plan, load_plan
@@ -127,6 +128,11 @@ def test_the_name_of_a_run() -> None:
     [
         ({"recipe": "toxicity-nfl"}, "no recipe 'toxicity-nfl', did you mean 'toxicity-nlf'?"),
         ({"scale": "tinny"}, "no scale 'tinny', did you mean 'tiny'?"),
+        ({"scale": ""}, "no scale '', there are paper, test, tiny"),
+        ({"scale": "../scales/tiny"}, "no scale '../scales/tiny'"),
+        ({"scale": "x" * 300}, "no scale 'xxx"),
+        ({"recipe": "../recipes/toxicity-nlf"}, "no recipe '../recipes/toxicity-nlf'"),
+        ({"recipe": "x" * 300}, "no recipe 'xxx"),
         ({"seed": "one"}, "seed must be a whole number, got 'one'"),
         ({"seed": 1.5}, "seed must be a whole number, got 1.5"),
         ({"seed": -1}, "'seed': Input should be greater than or equal to 0, got -1"),
@@ -158,11 +164,28 @@ def test_a_choice_that_cannot_be_is_one_line(change: dict[str, Any], message: st
             "no such file or folder (data.path: ./nowhere.jsonl)",
         ),
         ("data.source=realtoxicityprompts", "data.path is not set"),
+        (
+            "data.source=realtoxicityprompts data.path=data/nowhere.jsonl",
+            "no such file or folder (data.path: data/nowhere.jsonl)",
+        ),
+        ("task=foo", "no task 'foo' (task): there are toxicity, lfqa"),
+        (
+            "data.source=foo",
+            "task 'toxicity' has no source 'foo' (data.source): there are world, realtoxicity",
+        ),
+        ("evaluate.also.x.data.source=foo", "(evaluate.also.x.data.source): there are world"),
         ("policy.init=./nowhere", "no model folder here (config.json is missing)"),
+        (f"policy.init=/{'x' * 300}", "no model folder here (config.json is missing)"),
+        (f"policy.tokenizer=./{'x' * 300}", "no model folder here (config.json is missing)"),
+        (
+            f"data.source=realtoxicityprompts data.path={'x' * 300}.jsonl",
+            "no such file or folder (data.path: xxx",
+        ),
         ("policy.tokenizer=./nowhere", "policy.tokenizer: ./nowhere"),
         ("evaluate.perplexity_model=/nowhere/x", "evaluate.perplexity_model: /nowhere/x"),
         ("phases.align.tag.quantiles=7", "7"),
         ("phases.align.tag.vocabulary=toxicty", "toxicty"),
+        ("phases.align.tag.vocabulary=../tags/toxicity", "no tag vocabulary '../tags/toxicity'"),
         ("phases.align.sample.strategy=bset", "bset"),
     ],
 )
@@ -170,6 +193,28 @@ def test_a_mistake_costs_no_job(change: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
         load_plan(CHOICE | {"set": change})
     assert message in caught.value.line()
+
+
+def test_a_missing_policy_is_told_before_what_the_scale_adds_to_it(tmp_path: Path) -> None:
+    choice = CHOICE | {"scale": "test"}
+    with pytest.raises(UserError, match=r"no model folder here .*policy\.init: /nope"):
+        load_plan(choice | {"set": "policy.init=/nope"})
+    with pytest.raises(UserError, match="base_model belongs to init: from_scratch"):
+        load_plan(choice | {"set": f"policy.init={tmp_path}"})
+
+
+def test_an_unknown_architecture_costs_no_job() -> None:
+    with pytest.raises(UserError) as caught:
+        load_plan(CHOICE | {"scale": "test", "set": "policy.base_model.architecture=lama"})
+    assert caught.value.line() == (
+        "unknown architecture 'lama' (policy.base_model.architecture): did you mean llama?"
+    )
+
+
+def test_the_architectures_are_those_of_the_library() -> None:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    assert known_architectures() == set(CONFIG_MAPPING_NAMES)
 
 
 def test_an_empty_model_folder_is_found(tmp_path: Path) -> None:

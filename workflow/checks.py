@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 
 from stages.runtime.atomic import read_json
 from stages.runtime.errors import UserError
 from stages.settings.engines import EngineSettings, trains_encoder_decoder
 from stages.settings.labels import check_activation, label_index
-from stages.settings.models import READS_QUESTIONS
+from stages.settings.models import READS_QUESTIONS, BaseModelSettings, ScratchSettings
 from stages.settings.notices import PERSPECTIVE_KEY
 from stages.settings.recipe import Recipe
+from stages.settings.sources import check_source, meant_as_a_place, on_disk
 from stages.tracking.available import check_trackers
+from workflow.architectures import known_architectures
 
 
 def check_recipe(recipe: Recipe) -> None:
     """Raise a UserError for what would fail hours later."""
     _check_data(recipe)
     _check_models(recipe)
+    _check_architectures(recipe)
     _check_labels(recipe)
     _check_questions(recipe)
     _check_keys(recipe)
@@ -51,6 +55,7 @@ def _check_data(recipe: Recipe) -> None:
 
 def _check_source(recipe: Recipe, key: str, source: str, path: str | None) -> None:
     """Refuse a place that is missing, not there, or not asked for; ``key`` names the setting."""
+    check_source(recipe.task, source, f"{key}.source")
     if source == "world" and path is not None:
         raise UserError(
             f"{key}.path is set, but the embedded world reads no file",
@@ -65,7 +70,7 @@ def _check_source(recipe: Recipe, key: str, source: str, path: str | None) -> No
                 f"set it with set='{key}.path=FILE-OR-FOLDER'",
             )
         return
-    if looks_local(path) and not Path(path).exists():
+    if meant_as_a_place(path) and not on_disk(path):
         raise UserError(
             "no such file or folder", f"{key}.path: {path}", f"set='{key}.path=FILE-OR-FOLDER'"
         )
@@ -86,10 +91,26 @@ def _check_models(recipe: Recipe) -> None:
         if settings.update.kind == "ppo" and settings.update.value.init != "policy":
             named[f"phases.{phase}.update.value.init"] = settings.update.value.init
     for key, value in named.items():
-        if value and looks_local(value) and not (Path(value) / "config.json").is_file():
+        if value and looks_local(value) and not on_disk(f"{value}/config.json"):
             raise UserError(
                 "no model folder here (config.json is missing)", f"{key}: {value}", "check the path"
             )
+
+
+def _check_architectures(recipe: Recipe) -> None:
+    built: dict[str, BaseModelSettings | ScratchSettings | None]
+    built = {"policy.base_model": recipe.policy.base_model}
+    for name, model in recipe.reward_models.items():
+        if model.kind != "regression":
+            built[f"reward_models.{name}.base_model"] = model.base_model
+    for key, settings in built.items():
+        if settings is None:
+            continue
+        name, known = settings.architecture, known_architectures()
+        if known and name not in known:
+            near = get_close_matches(name, sorted(known), 1)
+            hint = f"did you mean {near[0]}?" if near else "use a transformers model type: llama"
+            raise UserError(f"unknown architecture {name!r}", f"{key}.architecture", hint)
 
 
 def _check_labels(recipe: Recipe) -> None:
@@ -178,4 +199,4 @@ def _check_tags(recipe: Recipe) -> None:
 
 def looks_local(name: str) -> bool:
     """Whether a model or data name is meant as a place on this machine's disk."""
-    return name.startswith(("/", "./", "../", "~")) or Path(name).exists()
+    return name.startswith(("/", "./", "../", "~")) or on_disk(name)

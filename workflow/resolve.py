@@ -14,6 +14,7 @@ from typing import Any
 
 from stages.runtime.errors import UserError
 from stages.settings.recipe import Recipe
+from stages.settings.sources import meant_as_a_place, on_disk
 from stages.settings.strict import parse
 from stages.settings.yaml_file import load_yaml, parse_yaml
 
@@ -47,6 +48,7 @@ def resolve(config: Mapping[str, Any], root: Path = ROOT) -> Recipe:
             )
     name, scale = str(config.get("recipe")), str(config.get("scale"))
     recipe_file = _find(root / "config/recipes", name, "recipe")
+    _check_scale(root / "config/scales", scale)
     overlay_file = _find(root / "config/scales" / scale, name, f"scale {scale!r} of the recipe")
     value = merged(load_yaml(recipe_file), load_yaml(overlay_file))
     for change in overrides(config.get("set")):
@@ -54,6 +56,7 @@ def resolve(config: Mapping[str, Any], root: Path = ROOT) -> Recipe:
     where = f"{recipe_file.relative_to(root)}, {overlay_file.relative_to(root)}"
     where += ", set" if config.get("set") else ""
     _refuse_chosen_outside(value, where)
+    _refuse_missing_policy(value.get("policy"))
     value["recipe"], value["scale"] = name, scale
     value["seed"] = _whole_number(config.get("seed", 1), "seed")
     value["run"] = str(config.get("run") or value.get("run") or f"{name}-{scale}-s{value['seed']}")
@@ -69,6 +72,17 @@ def _refuse_chosen_outside(value: Mapping[str, Any], where: str) -> None:
             raise UserError(
                 f"{key!r} is not a setting of the recipe", where, f"--config {key}={value[key]}"
             )
+
+
+def _refuse_missing_policy(policy: Any) -> None:
+    """A folder that is not there is the first mistake to tell, before what its scale adds to it."""
+    init = policy.get("init") if isinstance(policy, Mapping) else None
+    if isinstance(init, str) and meant_as_a_place(init) and not on_disk(init):
+        raise UserError(
+            "no model folder here (config.json is missing)",
+            f"policy.init: {init}",
+            "check the path",
+        )
 
 
 def overrides(text: Any) -> list[dict[str, Any]]:
@@ -98,15 +112,17 @@ def overrides(text: Any) -> list[dict[str, Any]]:
     return result
 
 
+def _check_scale(folder: Path, name: str) -> None:
+    known = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    if name not in known:
+        raise UserError(f"no scale {name!r}{_closest(name, known)}", folder)
+
+
 def _find(folder: Path, name: str, what: str) -> Path:
-    path = folder / f"{name}.yaml"
-    if path.is_file():
-        return path
-    if not folder.is_dir():
-        known = sorted(p.name for p in folder.parent.iterdir() if p.is_dir())
-        raise UserError(f"no scale {folder.name!r}{_closest(folder.name, known)}", folder.parent)
-    known = sorted(p.stem for p in folder.glob("*.yaml"))
-    raise UserError(f"no {what} {name!r}{_closest(name, known)}", folder)
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        raise UserError(f"no {what} {name!r}{_closest(name, known)}", folder)
+    return folder / f"{name}.yaml"
 
 
 def _closest(word: str, known: Any) -> str:

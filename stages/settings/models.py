@@ -8,9 +8,12 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from stages.settings.labels import Activation
+from stages.settings.model_sizes import check_sizes
 from stages.settings.strict import Strict
 
 Positive = Annotated[int, Field(gt=0)]
+Entries = Annotated[int, Field(ge=300)]
+"""Of a byte-level vocabulary: 256 bytes and the special tokens come first."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Precision = Literal["auto", "fp32", "bf16"]
 PerspectiveName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
@@ -43,13 +46,15 @@ class BaseModelSettings(Strict):
 
     architecture: str = "llama"
     config: dict[str, Any] = Field(description="sizes, as the architecture's config names them")
-    vocabulary: Positive = Field(description="entries of the byte-level BPE")
+    vocabulary: Entries = Field(description="entries of the byte-level BPE")
     texts: Positive | None = Field(None, description="number of training texts; null: all")
     max_tokens: Positive = Field(128, description="of a thread of texts; the rest is left out")
     steps: Positive
     batch_size: Positive = Field(description="threads per step")
     checkpoint_every: Positive = 500
     optimizer: OptimizerSettings
+
+    _can_be_built = field_validator("config")(check_sizes)
 
 
 class PolicySettings(Strict):
@@ -64,7 +69,10 @@ class PolicySettings(Strict):
     @model_validator(mode="after")
     def _has_base(self) -> PolicySettings:
         if (self.init == "from_scratch") != (self.base_model is not None):
-            raise ValueError("base_model belongs to init: from_scratch, and only there")
+            raise ValueError(
+                "base_model belongs to init: from_scratch, and only there; init is "
+                f"{self.init!r}, base_model is {'set' if self.base_model else 'not set'}"
+            )
         return self
 
 
@@ -159,7 +167,9 @@ class RegressionScorer(Strict):
     features: Literal["ngrams", "transformer"] = "ngrams"
     prompt: Literal["none", "prefix"] = "none"
     ratings: str = Field(description="name of the task's set of ratings")
-    count: Positive | None = Field(None, description="number of ratings; null: all")
+    count: Annotated[int, Field(ge=10)] | None = Field(
+        None, description="number of ratings; null: all"
+    )
     base: str = Field("policy", description="transformer: folder, or `policy` for its init")
     steps: Positive = 300
     batch_size: Positive = 32
@@ -179,7 +189,9 @@ class ScratchSettings(Strict):
 
     architecture: str = Field(description="a model type of transformers: bert, longformer, t5")
     config: dict[str, Any] = Field(description="sizes, as the architecture's config names them")
-    vocabulary: Positive = Field(description="entries of the byte-level BPE")
+    vocabulary: Entries = Field(description="entries of the byte-level BPE")
+
+    _can_be_built = field_validator("config")(check_sizes)
 
 
 class SelectionSettings(Strict):

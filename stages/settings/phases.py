@@ -22,6 +22,15 @@ class DecodingSettings(Strict):
     top_k: int = Field(0, ge=0, description="0: no filter")
     top_p: float = Field(1.0, gt=0, le=1)
 
+    @model_validator(mode="after")
+    def _has_room(self) -> DecodingSettings:
+        if self.min_new_tokens > self.max_new_tokens:
+            raise ValueError(
+                f"min_new_tokens {self.min_new_tokens} is more than "
+                f"max_new_tokens {self.max_new_tokens}"
+            )
+        return self
+
 
 class SampleSettings(EngineSettings):
     """How a round samples."""

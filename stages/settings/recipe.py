@@ -25,14 +25,18 @@ from stages.settings.strict import Strict, parse
 from stages.settings.trackers import LogSettings
 from stages.settings.yaml_file import load_yaml
 
-NAME = re.compile(r"^[a-z][a-z0-9_]*$")
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+LONGEST = 100
+"""Characters of a name: it becomes part of the names of files, which have 255 bytes at most."""
 CONDITION = re.compile(r"^(<|<=|>|>=)\s*(\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*(x?)$")
 
 
 def check_name(name: str) -> None:
     """Refuse (``ValueError``) what cannot name a phase, a scorer or an evaluation."""
-    if not NAME.match(name):
+    if not NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a name: a-z, 0-9 and _, starting with a letter")
+    if len(name) > LONGEST:
+        raise ValueError(f"a name has {len(name)} characters, the limit is {LONGEST}")
 
 
 class PromptCounts(Strict):
@@ -142,15 +146,28 @@ class Recipe(Strict):
     @field_validator("run")
     @classmethod
     def _run_is_a_folder_name(cls, value: str) -> str:
-        if not re.match(r"^[A-Za-z0-9][A-Za-z0-9._-]*$", value):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
             raise ValueError("letters, digits, '.', '_' and '-' only")
+        if len(value) > LONGEST:
+            raise ValueError(f"a name has {len(value)} characters, the limit is {LONGEST}")
+        return value
+
+    @field_validator("stop_when", mode="before")
+    @classmethod
+    def _metrics_have_dots(cls, value: Any) -> Any:
+        for metric, inner in value.items() if isinstance(value, dict) else ():
+            if isinstance(inner, dict):
+                raise ValueError(
+                    f"{metric!r} holds keys of its own, but the dot is part of a metric's name: "
+                    f"write stop_when={{{metric}.{next(iter(inner), 'mean')}: '> 2x'}}"
+                )
         return value
 
     @field_validator("stop_when")
     @classmethod
     def _conditions(cls, value: dict[str, str]) -> dict[str, str]:
         for metric, condition in value.items():
-            if not CONDITION.match(condition):
+            if not CONDITION.fullmatch(condition):
                 raise ValueError(f"{metric}: a condition is like '> 2x' or '< 0.1'")
         return value
 

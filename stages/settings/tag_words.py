@@ -31,8 +31,8 @@ def read_tag_words(name: str, quantiles: int, folder: Path = FOLDER) -> TagWords
     ``UserError`` that says what there is.
     """
     path = folder / f"{name}.yaml"
-    if not path.is_file():
-        known = sorted(file.stem for file in folder.glob("*.yaml"))
+    known = sorted(file.stem for file in folder.glob("*.yaml"))
+    if name not in known:  # so a name is never a path out of the folder
         near = get_close_matches(name, known, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
         raise UserError(f"no tag vocabulary '{name}'", folder, hint)

@@ -28,8 +28,3 @@ def hub_rows(name: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         ) from error
     for index, row in enumerate(rows):
         yield f"{name}:{index + 1}", dict(row)
-
-
-def meant_as_a_place(path: str) -> bool:
-    """Whether a name that is not on the disk was meant as a place there, not as a data set."""
-    return path.startswith((".", "/", "~"))

@@ -16,11 +16,13 @@ Row = TypeVar("Row", bound=BaseModel)
 def read_json_array(path: Path) -> list[tuple[str, Any]]:
     """All (place, item) of an array; rows count from 1."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError("file not found", path, "set='data.path=FOLDER'") from None
     except UnicodeDecodeError:
         raise UserError("not UTF-8 text", path, "convert the file to UTF-8") from None
+    except RecursionError:
+        raise UserError("not JSON (nested too deep)", path, "mend the file") from None
     except ValueError as error:
         raise UserError(f"not JSON ({error})", path, "the file must hold one JSON array") from None
     if not isinstance(value, list):

@@ -11,9 +11,9 @@ from stages.runtime.errors import UserError
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (place, object) for each line that is not blank."""
+    """Yield (place, object) for each line that is not blank; what is none is a UserError."""
     try:
-        with path.open(encoding="utf-8") as stream:
+        with path.open(encoding="utf-8-sig") as stream:
             for number, line in enumerate(stream, start=1):
                 if line.strip():
                     yield f"{path}:{number}", _object(line, f"{path}:{number}")
@@ -26,8 +26,13 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _object(line: str, place: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UserError("not a line of JSON", place, "give one JSON object a line") from None
     if not isinstance(value, dict):
         raise UserError("not a JSON object", place, "give one JSON object a line")
+    if "\\u" in line:  # the one way into a UTF-8 file for half of a surrogate pair
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise UserError("a text is not valid Unicode", place, "mend its encoding") from None
     return value

@@ -25,8 +25,11 @@ def check_prompts(
     duplicates: Literal["error", "merge"],
     count: int | None = None,
     count_key: str = "the count",
+    where: str | None = None,
 ) -> CheckedPrompts:
     """Strip and check prompts; stop at ``count`` distinct ones, which ``count_key`` has set.
+
+    ``where`` is the place of them all, for the message that there are none.
 
     Null, blank, too long, or holding a NUL or a lone surrogate is a UserError that names the row;
     so is a repeat unless ``duplicates`` is ``merge``. Emoji, any script and markup are text.
@@ -47,7 +50,7 @@ def check_prompts(
         if count is not None and len(seen) == count:
             break
     if not seen:
-        raise UserError(f"no prompts for {split}", mend="the file or the split is empty")
+        raise UserError(f"no prompts for {split}", where, "the file or the split is empty")
     if count is not None and len(seen) < count:
         raise UserError(
             f"{count} prompts for {split} are wanted, there are {len(seen)}",

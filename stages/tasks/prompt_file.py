@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from stages.runtime.errors import UserError
-from stages.tasks.hub import hub_rows, meant_as_a_place
+from stages.settings.sources import meant_as_a_place
+from stages.tasks.hub import hub_rows
 from stages.tasks.json_lines import read_json_lines
 from stages.tasks.protocol import PlainText, RatedText, RawPrompt
 

@@ -18,7 +18,8 @@ from typing import Any
 from stages.runtime.errors import UserError
 from stages.runtime.hashing import seed_from
 from stages.settings.prompts import SplitsSettings
-from stages.tasks.hub import hub_rows, meant_as_a_place
+from stages.settings.sources import meant_as_a_place
+from stages.tasks.hub import hub_rows
 from stages.tasks.json_lines import read_json_lines
 from stages.tasks.protocol import PlainText, RatedText, RawPrompt
 from stages.tasks.published_splits import divide, draw_test, row_facts

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from stages.runtime.errors import UserError
 from stages.settings.prompts import SplitsSettings
+from stages.settings.sources import check_source
 from stages.tasks.protocol import Task
-
-SOURCES = {
-    "toxicity": ("world", "realtoxicityprompts", "writingprompts", "prompt_file"),
-    "lfqa": ("qa_feedback",),
-}
 
 
 def load_task(
@@ -19,14 +14,7 @@ def load_task(
 
     ``splits`` is for sources that come in one file.
     """
-    if task not in SOURCES:
-        raise UserError(f"no task {task!r}", "task", f"there are {', '.join(SOURCES)}")
-    if source not in SOURCES[task]:
-        raise UserError(
-            f"task {task!r} has no source {source!r}",
-            "data.source",
-            f"there are {', '.join(SOURCES[task])}",
-        )
+    check_source(task, source)
     if source == "qa_feedback":
         from stages.tasks.lfqa import QaFeedback
 

@@ -48,7 +48,7 @@ class WritingPrompts(PromptFile):
             yield from super()._of_file(path)
             return
         try:
-            with path.open(encoding="utf-8") as stream:
+            with path.open(encoding="utf-8-sig") as stream:
                 for number, line in enumerate(stream, start=1):
                     yield RawPrompt(line, f"{path}:{number}")
         except UnicodeDecodeError:
