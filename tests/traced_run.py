@@ -88,7 +88,11 @@ class TracedRun:
                 "align": {
                     "rounds": self.rounds,
                     "tag": {"vocabulary": "toxicity", "quantiles": 3},
-                    "update": {"steps": self.steps, "batch_size": self.batch},
+                    "update": {
+                        "steps": self.steps,
+                        "batch_size": self.batch,
+                        "carry_optimizer": False,
+                    },
                 }
             },
             **self.changes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -67,7 +68,7 @@ class Looks(Generic[Item]):
     by: Literal["accuracy", "loss"]
 
 
-class AnswerUpdater(Generic[Item]):
+class AnswerUpdater(ABC, Generic[Item]):
     """What both kinds share: batches of like lengths, and the choice of the weights to keep.
 
     With ``looks`` the weights of the best look are kept, the earliest of equal ones; they go into
@@ -94,9 +95,9 @@ class AnswerUpdater(Generic[Item]):
         lengths = [example.length for example in examples]
         return [[examples[index] for index in batch] for batch in token_batches(lengths, budget)]
 
+    @abstractmethod
     def loss(self, batch: list[Item], device: torch.device) -> LossSums:
         """Loss sums of one micro-batch."""
-        raise NotImplementedError
 
     def after_step(self, sums: StepSums) -> None:
         """Look at the model now and then; no look ends the training."""
