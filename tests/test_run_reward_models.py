@@ -41,9 +41,10 @@ SMALL = " ".join(
     f"reward_models.{name}.{key}"
     for name in ("relevance", "factuality", "completeness", "preference")
     for key in (
-        "base_model.config.hidden_size=32",
-        "base_model.config.num_hidden_layers=1",
-        "base_model.config.max_position_embeddings=512",
+        "base_model.config.d_model=32",
+        "base_model.config.d_kv=8",
+        "base_model.config.d_ff=64",
+        "base_model.config.num_layers=1",
         "base_model.vocabulary=400",
         "steps=80",
         "batch_size=8",
@@ -53,17 +54,20 @@ SMALL = " ".join(
         "optimizer.warmup_steps=5",
     )
 )
-RIGHT, WRONG = "The mill was built by Ann of the town.", "The river is long and it is cold."
+RIGHT, WRONG = (
+    "The mill was built by Ann of the town.",
+    "The river is long and it is cold for most of the year.",
+)
 
 
-def rows() -> list[Row]:
-    """Twenty questions; answer 1 has a right and a wrong sentence, in turns."""
+def rows(count: int = 60) -> list[Row]:
+    """Questions; answer 1 has a right and a wrong sentence in either order, or one of them."""
     found = []
-    for number in range(20):
+    for number in range(count):
         right, wrong = f"{RIGHT[:-1]} in {1800 + number}.", WRONG
-        sides = [right, wrong] if number % 2 else [wrong, right]
+        sides = [[right, wrong], [wrong, right], [right], [wrong]][number % 4]
         text = " ".join(sides)
-        start = text.index(wrong)
+        start = text.find(wrong)
         found.append(
             feedback_row(
                 f"Who built mill number {number}?",
@@ -72,8 +76,8 @@ def rows() -> list[Row]:
                     "prediction 2": right,
                     "prediction 3": wrong,
                     "prediction 4": f"{right} {right}",
-                    "errors": [error(start, start + len(wrong))],
-                    "preference": [2, 1, 2, 1, 0, 2],
+                    "errors": [error(start, start + len(wrong))] if wrong in sides else [],
+                    "preference": [0, 0, 0, 1, 0, 2],
                 },
             )
         )
@@ -129,7 +133,8 @@ def test_a_span_model_learns_what_was_marked(tables: Tables) -> None:
         for span in score.spans:
             wrong = asked.response[span.start : span.end] == WRONG
             assert span.value == (-0.3 if wrong else 0.3), row
-        assert score.value == pytest.approx(0.0, abs=1e-9)
+        values = [span.value for span in score.spans]
+        assert score.value == pytest.approx(sum(values) / len(values))
     config = json.loads((tables.folder / "reward_models/relevance/model/config.json").read_text())
     assert config["id2label"] == {"0": "NF-ERR", "1": "O"}
 
@@ -149,7 +154,7 @@ def test_a_preference_model_learns_what_is_better(tables: Tables) -> None:
         for row in tables.rows("feedback")
         if not row["held_out"]
         for parts in [read_feedback(row).parts]
-        for answer in row["answers"]
+        for answer in row["answers"][1:]  # the first stands in no pair
     }
     values = model.values(sorted(once, key=str))
     assert (training.answers, training.mean) == (len(once), pytest.approx(values.mean()))
@@ -171,7 +176,7 @@ def test_a_killed_training_gives_the_same_model_to_the_byte(
     change = f"reward_models.{name}.steps=14 reward_models.{name}.checkpoint_every=5"
     change += f" reward_models.{name}.select.every=3 reward_models.{name}.select.share=0.3"
     change += f" reward_models.{name}.select.by=loss reward_models.{name}.dropout=true"
-    data = pair_folder(tmp_path / "qa", rows())
+    data = pair_folder(tmp_path / "qa", rows(20))
     runs = [Tables(tmp_path / run, data, f"{SMALL} {change}") for run in ("one", "two")]
     whole = train(runs[0], name)
     asked = iter([False] * 11 + [True])
