@@ -75,6 +75,7 @@ class Launched:
             if failed_first:
                 # What the others do now they do for nothing, but for the leader's last words.
                 self._send(signal.SIGTERM)
+        signal.alarm(0)
         return codes
 
     def pass_on(self, number: int, _: FrameType | None) -> None:
