@@ -127,7 +127,8 @@ class MiniRun:
         prompts = Path(self.plan.prompts("train"))
         models = [Path(p) for p in self.plan.scorers(phase)]
         for source, out in zip(samples, parts, strict=True):
-            score(self.recipe_file, phase, number, source, prompts, out, models, self.score_chunk)
+            where = (self.recipe_file, phase, number)
+            score(*where, source, prompts, out, models, chunk=self.score_chunk)
         join(parts, self.path(layout.in_round(phase, number, "scores")))
 
     def tag(self, phase: str, number: int) -> None:
@@ -182,5 +183,5 @@ class MiniRun:
             Path(self.plan.prompts_of(also) if also else prompts),
             self.path(layout.also(phase, number, also) if also else out),
             [Path(p) for p in self.plan.judges(phase, also)],
-            also,
+            also=also,
         )
