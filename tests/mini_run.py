@@ -149,6 +149,8 @@ class MiniRun:
         from stages.update_policy import update_policy
 
         inputs = self.plan.update_inputs(phase, number)
+        asked = inputs.pop("questions", [])  # none, or one
+        inputs |= {"questions": path for path in asked}
         lists = {"samples": "samples", "models": "model"}
         update_policy(
             self.recipe_file,

@@ -20,6 +20,7 @@ from stages.artifacts.store import TableReader, write_table
 from stages.runtime.errors import UserError
 from stages.settings import layout
 from tests.mini_run import MiniRun
+from workflow.accept import accept
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,7 @@ def with_scores(run: MiniRun, change: Callable[[list[float | None]], list[float 
     table, lineage = reader.table(), reader.lineage
     values = pa.array(change(table["value"].to_pylist()), pa.float64())
     write_table(path, SCORES, table.set_column(3, SCORES.schema.field("value"), values), lineage)
+    accept(path)  # without it, that the table was changed is said first
 
 
 def refused(run: MiniRun, *words: str) -> None:

@@ -87,7 +87,7 @@ class TracedRun:
             "phases": {
                 "align": {
                     "rounds": self.rounds,
-                    "tag": {"vocabulary": "toxicity", "quantiles": 3},
+                    "tag": {"vocabulary": "toxicity", "quantiles": 3, "scope": "global"},
                     "update": {
                         "steps": self.steps,
                         "batch_size": self.batch,
