@@ -149,8 +149,8 @@ class MiniRun:
         from stages.update_policy import update_policy
 
         inputs = self.plan.update_inputs(phase, number)
-        asked = inputs.pop("questions", [])  # none, or one
-        inputs |= {"questions": path for path in asked}
+        if asked := inputs.pop("questions", []):
+            inputs["questions"] = asked[0]
         lists = {"samples": "samples", "models": "model"}
         update_policy(
             self.recipe_file,

@@ -162,7 +162,7 @@ def test_a_phase_that_stopped_is_measured_at_its_end_once(run: MiniRun, tmp_path
                 run.path("data/test.json"),
                 out,
                 [Path(p) for p in run.plan.judges("align", name)],
-                name,
+                also=name,
             )
             made = read_manifest(out)
             assert (made.stopped is None) == at_the_end

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from stages.artifacts.digest import ContentDigest
 from stages.artifacts.manifest import Manifest, read_manifest, write_manifest
+from stages.artifacts.provenance import PARTS
 from stages.artifacts.schemas import KINDS
 from stages.artifacts.store import TableReader
 from stages.runtime.errors import UserError
 from stages.runtime.hashing import file_digest
+from workflow.join import join
 
 ACCEPTED = "accepted"
 """Fact of a manifest: the files that were changed by hand and taken over."""
@@ -51,4 +53,15 @@ def accept(path: Path) -> Manifest | None:
         facts={**made.facts, ACCEPTED: sorted(known)},
     )
     write_manifest(place, accepted)
+    _join_again(place)
     return accepted
+
+
+def _join_again(part: Path) -> None:
+    """The manifest of a sharded table vouches for its parts, so it is written anew with them."""
+    whole = part.parent.with_suffix(".json")
+    if not whole.is_file():
+        return
+    parts = [whole.parent / name for name in read_manifest(whole).facts.get(PARTS, ())]
+    if part.resolve() in {path.resolve() for path in parts}:
+        join(parts, whole)
