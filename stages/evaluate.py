@@ -138,6 +138,7 @@ def _sample(
     path: Path,
 ) -> None:
     from stages.evaluation.asks import evaluation_asks
+    from stages.feedback.from_settings import Framing
     from stages.models.load import load_tokenizer
     from stages.sampling.asks import Occasion, Prompt
     from stages.sampling.engine import open_engine
@@ -154,9 +155,7 @@ def _sample(
     folder = policy_folder(policy, job.run_folder)
     tokenizer = load_tokenizer(folder)
     with open_engine(settings, folder, job.settings["precision"]) as engine:
-        sampler = Sampler(
-            engine, tokenizer, settings.decoding, vocabulary, tag and tag["separator"]
-        )
+        sampler = Sampler(engine, tokenizer, settings.decoding, vocabulary, Framing.of(tag))
         stream_table(
             path,
             SAMPLES,

@@ -40,7 +40,7 @@ def sample(
 
 
 def _sample(job: Job, policy_path: Path, prompts_path: Path, shard: int, shards: int) -> None:
-    from stages.feedback.from_settings import phase_vocabulary
+    from stages.feedback.from_settings import Framing, phase_vocabulary
     from stages.feedback.strategies import parse_strategy
     from stages.models.load import load_tokenizer
     from stages.sampling.asks import Occasion, Prompt, round_asks, round_prompts, shard_of
@@ -71,9 +71,7 @@ def _sample(job: Job, policy_path: Path, prompts_path: Path, shard: int, shards:
     path = job.out.with_suffix(".parquet")
     tokenizer = load_tokenizer(folder)
     with open_engine(settings, folder, job.settings["precision"]) as engine:
-        sampler = Sampler(
-            engine, tokenizer, settings.decoding, vocabulary or None, tag and tag["separator"]
-        )
+        sampler = Sampler(engine, tokenizer, settings.decoding, vocabulary or None, Framing.of(tag))
         digest = stream_table(
             path,
             SAMPLES,

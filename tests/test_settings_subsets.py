@@ -74,6 +74,10 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"set": "scorers.truth.axis=sentiment"}, {"evaluate"}),
     # what several stages depend on
     ({"set": "phases.align.tag.separator=<|cut|>"}, {"sample", "tag", "update_policy", "evaluate"}),
+    (
+        {"set": "phases.align.tag.separator=null 'phases.align.tag.template=of {tag} {prompt}'"},
+        {"sample", "tag", "update_policy", "evaluate"},
+    ),
     ({"set": "policy.init=gpt2"}, {"adopt_policy", "train_reward_model"}),
     (
         {"set": "precision=bf16"},

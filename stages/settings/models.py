@@ -146,7 +146,9 @@ class WorldScorer(Strict):
 
     kind: Literal["world"]
     attribute: str
-    axis: Literal["toxicity", "sentiment"] = "toxicity"
+    axis: Literal["toxicity", "sentiment", "relevance", "factuality", "completeness"] = Field(
+        "toxicity", description="the first two of comments, the others of long-form answers"
+    )
     better: Literal["high", "low"]
 
 

@@ -33,6 +33,10 @@ class SampleSettings(EngineSettings):
     decoding: DecodingSettings
 
 
+TAG, PROMPT = "{tag}", "{prompt}"
+"""What a template has in place of the tag and of the prompt."""
+
+
 class PoolSettings(Strict):
     """What stays in the pool when a round adds to it."""
 
@@ -48,9 +52,25 @@ class TagSettings(Strict):
     scope: Literal["global", "per_prompt"] = "global"
     vocabulary: str = Field(description="file of data/tags, or scheme of the new tokens")
     separator: str | None = Field(None, description="new token between tag and prompt")
+    template: str | None = Field(
+        None, description="text with {tag} in it that ends with {prompt}; null: tag before prompt"
+    )
     remainder: Literal["worst", "spread"] = "worst"
     ties: Literal["split", "together"] = "split"
     pool: PoolSettings = PoolSettings()
+
+    @model_validator(mode="after")
+    def _one_frame(self) -> TagSettings:
+        if self.template is None:
+            return self
+        if self.kind == "token" or self.separator is not None:
+            raise ValueError("template is for tags in words, and takes no separator")
+        bare = self.template.replace(TAG, "", 1).removesuffix(PROMPT)
+        if bare != self.template.replace(TAG, "").replace(PROMPT, "") or not (
+            TAG in self.template and self.template.endswith(PROMPT)
+        ):
+            raise ValueError(f"template has {TAG} once and ends with {PROMPT}")
+        return self
 
 
 class DrawSettings(Strict):

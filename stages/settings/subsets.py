@@ -234,8 +234,8 @@ def _report(recipe: Recipe, whole: dict[str, Any], *_: Any) -> dict[str, Any]:
 
 
 def _wording(tag: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What of a tag's settings decides its words and tokens, and the words themselves."""
-    keys = ("kind", "quantiles", "vocabulary", "separator")
+    """What of a tag's settings decides its words and tokens, how they stand, and the words themselves."""
+    keys = ("kind", "quantiles", "vocabulary", "separator", "template")
     return tag and {key: tag[key] for key in keys} | {"words": _words(tag)}
 
 

@@ -8,7 +8,7 @@ from stages.tasks.protocol import Task
 
 SOURCES = {
     "toxicity": ("world", "realtoxicityprompts", "writingprompts", "prompt_file"),
-    "lfqa": ("qa_feedback",),
+    "lfqa": ("world", "qa_feedback"),
 }
 
 
@@ -31,6 +31,10 @@ def load_task(
         from stages.tasks.lfqa import QaFeedback
 
         return QaFeedback(path)
+    if source == "world" and task == "lfqa":
+        from stages.tasks.world_questions import WorldQuestions
+
+        return WorldQuestions(path)
     if source == "world":
         from stages.tasks.world_comments import WorldComments
 
