@@ -164,6 +164,7 @@ class OnlineRound:
                 self.sample.decoding,
                 vocabulary=None,
                 framing=Framing(),
+                longest_prompt=self.ppo.job.settings["longest_prompt"],
             )
             asks = iteration_asks(
                 self.prompts, self.sample.n, self.sample.prompts, self.occasion, iteration

@@ -15,7 +15,10 @@ from stages.text.token_ranges import response_text
 
 
 class Sampler:
-    """Samples answers of one policy. ``vocabulary`` None: no ask may have a tag."""
+    """Samples answers of one policy.
+
+    ``vocabulary`` None: no ask may have a tag. ``longest_prompt``: most tokens of a prompt.
+    """
 
     def __init__(
         self,
@@ -24,9 +27,10 @@ class Sampler:
         decoding: DecodingSettings,
         vocabulary: Vocabulary | None,
         framing: Framing,
+        longest_prompt: int | None = None,
     ) -> None:
         self.engine, self.tokenizer = engine, tokenizer
-        self.encoder = QueryEncoder(tokenizer)
+        self.encoder = QueryEncoder(tokenizer, longest_prompt)
         self.vocabulary, self.framing = vocabulary, framing
         forbidden = forbidden_ids(tokenizer, vocabulary, framing.separator)
         self.decoding = Decoding(**decoding.model_dump(), forbidden=forbidden)

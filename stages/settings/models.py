@@ -58,6 +58,9 @@ class PolicySettings(Strict):
     init: str
     tokenizer: str | None = Field(None, description="null: the one beside the model")
     revision: str | None = None
+    max_prompt_tokens: Positive | None = Field(
+        None, description="a longer prompt loses its end, in every stage; null: it is read whole"
+    )
     lora: LoraSettings | None = None
     base_model: BaseModelSettings | None = None
 

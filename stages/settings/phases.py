@@ -29,6 +29,9 @@ class SampleSettings(EngineSettings):
     n: Positive = Field(1, description="answers per prompt")
     prompts: Positive | None = Field(None, description="prompts per round; null: all")
     strategy: str = Field("best", description="tags of later rounds: best, best_of_1, none, ...")
+    prompts_per_draw: Positive = Field(
+        1, description="neighbouring prompts that share a draw of the strategy (published: 8)"
+    )
     first_round: Literal["unconditioned", "conditioned"] = "unconditioned"
     decoding: DecodingSettings
 
@@ -113,6 +116,12 @@ class PhaseSettings(Strict):
     """A phase: starts from a policy, ends with a policy."""
 
     rounds: Positive = 1
+    hand_on: Literal["last", "best"] = Field(
+        "last", description="the policy that the next phase starts from"
+    )
+    best_by: str | None = Field(
+        None, description="metric of the best policy; null: keep.best_by, or the judge's mean"
+    )
     sample: SampleSettings | None = None
     score: list[str] = Field(default_factory=list)
     tag: TagSettings | None = None

@@ -47,17 +47,20 @@ class TagTokens:
 
 
 class QueryEncoder:
-    """Builds query ids for one tokenizer."""
+    """Builds query ids for one tokenizer.
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+    ``longest`` is the most tokens of a prompt: a longer one loses its end, with any tag the same.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, longest: int | None = None) -> None:
+        self._tokenizer, self._longest = tokenizer, longest
         self._start, self._end = special_frame(tokenizer)
         self._marks_words = marks_words(tokenizer)
         self._tags: dict[TagTokens, Ids] = {}
 
     def prompt_ids(self, prompt: str) -> Ids:
         """Ids of a prompt alone, without start or end tokens."""
-        return plain_ids(self._tokenizer, prompt)
+        return plain_ids(self._tokenizer, prompt)[: self._longest]
 
     def query_ids(self, prompt: str, tag: TagTokens | None = None) -> Ids:
         """Ids of the whole query."""

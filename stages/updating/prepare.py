@@ -122,7 +122,7 @@ def _trainer(
     vocabulary: Vocabulary | None,
 ) -> Trainer:
     number, place = job.round or 1, learner.place
-    encoder = QueryEncoder(learner.tokenizer)
+    encoder = QueryEncoder(learner.tokenizer, job.settings["longest_prompt"])
     updater: ConditionalUpdater | SftUpdater
     if isinstance(settings, ConditionalUpdate):
         assert vocabulary is not None
