@@ -48,10 +48,9 @@ def test_the_best_policy_is_handed_on(run: MiniRun) -> None:
     assert handed.digest == chosen.digest
     start = read_manifest(run.path(layout.in_round("align", 1, "policy_in")))
     assert start.digest == chosen.digest
-    before = rows(run, "phases/align/r0/evaluation.json", METRICS)
-    after_sft = rows(run, f"phases/sft/r{best}/evaluation.json", METRICS)
-    one, other = ({r["metric"] for r in found} for found in (before, after_sft))
-    assert one == other
+    measured = metrics(run, "sft", best)
+    again = {n: v for n, v in metrics(run, "align", 0).items() if not n.endswith(".scorer")}
+    assert again.keys() == measured.keys()
 
 
 def test_one_text_before_the_prompt_in_sampling_and_training(run: MiniRun) -> None:
@@ -100,15 +99,17 @@ def test_metrics_of_every_attribute_and_every_turned_tag(run: MiniRun) -> None:
 
 def test_the_judge_is_the_worlds_truth(run: MiniRun) -> None:
     """Counted by hand from the answers on the disk."""
-    from stages.text.qa_prompts import read_policy_prompt
+    from stages.artifacts.schemas import QUESTIONS
 
-    texts = {row["prompt_id"]: row["text"] for row in rows(run, "data/validation.json", PROMPTS)}
+    asked = {
+        row["prompt_id"]: row for row in rows(run, "data/questions.validation.json", QUESTIONS)
+    }
     folder = run.path("phases/align/r0/evaluation")
     values = []
     for row in read_rows(folder / "samples.parquet", SAMPLES):
-        read = read_policy_prompt(texts[row["prompt_id"]])
-        assert read is not None
-        truth = Truth(read.question, [(p.title, p.text) for p in read.passages])
+        question = asked[row["prompt_id"]]
+        passages = [(page["title"], page["text"]) for page in question["passages"]]
+        truth = Truth(question["question"], passages)
         values.append(truth.completeness(truth.read(row["response"])))
     assert metrics(run, "align", 0)["completeness.mean"] == pytest.approx(sum(values) / 6)
 

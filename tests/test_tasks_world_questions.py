@@ -24,7 +24,7 @@ from stages.tasks.label_tables import Labelled, LabelRules
 from stages.tasks.notes import Notes
 from stages.tasks.registry import load_task
 from stages.tasks.world_questions import FEEDBACK, HELD_OUT, WorldQuestions
-from stages.text.qa_prompts import policy_prompt, read_policy_prompt
+from stages.text.qa_prompts import Passage, QaPrompt, policy_prompt
 from stages.text.sentences import load_sentences
 
 COUNT = 120
@@ -43,10 +43,10 @@ def rows(task: WorldQuestions) -> list[HumanFeedback]:
 
 
 def judged(
-    axis: str, prompt: str, response: str
+    axis: str, asked: QaPrompt, response: str
 ) -> tuple[float | None, list[tuple[int, int, float]]]:
     settings = WorldScorer(kind="world", attribute="it", axis=axis, better="high")  # type: ignore[arg-type]
-    (score,) = build_scorer(settings).score([Scorable("s", prompt, response)])
+    (score,) = build_scorer(settings).score([Scorable("s", "", response, asked)])
     return score.value, [(span.start, span.end, span.value) for span in score.spans]
 
 
@@ -56,7 +56,6 @@ def test_it_gives_all_that_the_public_data_gives(task: WorldQuestions) -> None:
     assert isinstance(task, HasFeedback)
     question = next(task.questions("train", Notes()))
     assert question.prompt.text == policy_prompt(question.parts)
-    assert read_policy_prompt(str(question.prompt.text)) == question.parts
     prompt, answer = itertools.islice(task.texts(2), 2)
     assert prompt.thread == answer.thread == 0
     assert answer.text and prompt.text.startswith("question: ")
@@ -96,7 +95,7 @@ def test_every_label_is_the_truth(axis: str, rules: LabelRules, rows: list[Human
     for made in labelled:
         row = by_id[made["feedback_id"]]
         answer = row.answers[made["answer"] - 1]
-        _, spans = judged(axis, str(row.prompt.text), answer)
+        _, spans = judged(axis, row.parts, answer)
         assert [span[:2] for span in spans] == [(s["start"], s["end"]) for s in made["segments"]]
         for (*_, value), segment in zip(spans, made["segments"], strict=True):
             if segment["label"] is not None:
@@ -111,7 +110,7 @@ def test_coverage_mostly_finds_who_says_more(rows: list[HumanFeedback]) -> None:
     right = pairs = 0
     for judged_row in by_coverage(rows, sentences, PUBLISHED, Notes()):
         row = judged_row.row
-        true = [judged("completeness", str(row.prompt.text), a)[0] or 0.0 for a in row.answers]
+        true = [judged("completeness", row.parts, a)[0] or 0.0 for a in row.answers]
         for pair in judged_row.preferences:
             gap = true[pair.first - 1] - true[pair.second - 1]
             if pair.better and gap:
@@ -123,10 +122,11 @@ def test_coverage_mostly_finds_who_says_more(rows: list[HumanFeedback]) -> None:
 def test_people_prefer_the_better_answer(rows: list[HumanFeedback]) -> None:
     maker = ComparisonRows("preferences", Notes())
     made = [row for judged_row in by_people(rows) for row in maker.of(judged_row)]
+    parts = {str(row.prompt.text): row.parts for row in rows}
     better = 0
     for row in made:
         chosen, rejected = (
-            sum(judged(axis, row["prompt"], row[side])[0] or 0.0 for axis in AXES)
+            sum(judged(axis, parts[row["prompt"]], row[side])[0] or 0.0 for axis in AXES)
             for side in ("chosen", "rejected")
         )
         better += chosen > rejected
@@ -147,10 +147,8 @@ def test_what_is_missing_stands_where_it_is_said_to_stand(rows: list[HumanFeedba
 
 
 def test_the_judge_values_segments_as_published() -> None:
-    prompt = (
-        "question: Where does Ada Heron live and which animal does she keep? context: "
-        "wikipage: Ada Heron text: She keeps a grey goat. She lives on Salt Street."
-    )
+    page = Passage("Ada Heron", "She keeps a grey goat. She lives on Salt Street.")
+    prompt = QaPrompt("Where does Ada Heron live and which animal does she keep?", (page,))
     answer = "She lives on Salt Street, and she keeps a grey newt. That is a very good question."
     cut = answer.index(",") + 2
     stop = answer.index(".") + 1
@@ -165,13 +163,4 @@ def test_the_judge_values_segments_as_published() -> None:
     assert judged("completeness", prompt, answer) == (0.5, [])
     for axis in AXES:
         assert judged(axis, prompt, " ") == (0.0, [])
-        assert judged(axis, "question: Why? context: ", answer) == (None, [])
-        assert judged(axis, "no question at all", answer) == (None, [])
-
-
-@pytest.mark.parametrize(
-    "text", ["question: Why?", "", "question: Why? context: wikipage: A", "context: question: "]
-)
-def test_a_prompt_of_another_form_is_read_as_far_as_it_goes(text: str) -> None:
-    read = read_policy_prompt(text)
-    assert read is None or read.passages == ()
+        assert judged(axis, QaPrompt("Why?"), answer) == (None, [])

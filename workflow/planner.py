@@ -14,7 +14,7 @@ from typing import Any
 from stages.runtime.hashing import settings_hash
 from stages.settings import layout
 from stages.settings.figures import Slot, figure_slots
-from stages.settings.models import READS_QUESTIONS
+from stages.settings.models import reads_questions
 from stages.settings.recipe import Recipe
 from stages.settings.subsets import stage_settings, starts_from_policy
 from workflow.checks import check_recipe
@@ -202,7 +202,7 @@ class Plan:
 
     def _questions(self, scorers: Sequence[str], split: str) -> list[str]:
         judges = self.recipe.judges()
-        asked = any(judges[name].kind in READS_QUESTIONS for name in scorers)
+        asked = any(reads_questions(judges[name]) for name in scorers)
         return [self.path(layout.data(f"questions.{split}"))] if asked else []
 
     def scorers(self, phase: str) -> list[str]:

@@ -1,6 +1,6 @@
 """The embedded world's truth about answers to its long-form questions, as a judge.
 
-It reads question and passages from the prompt, cuts the answer into the segments that reward
+It cuts the answer into the segments that reward
 models judge, and values them as those of Wu et al. 2023 do: relevance +0.3 or -0.3 on each
 sub-sentence, factuality +0.5 or -0.5 on each sentence, completeness the share of what is asked
 that the answer says rightly, 0 to 1, for the whole.
@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, get_args
 
+from stages.rewards.asked import question_of
 from stages.rewards.protocol import Scorable, Score, Span
-from stages.text.qa_prompts import read_policy_prompt
 from stages.text.segments import Level, segments_of
 from stages.text.sentences import load_sentences
 from stages.world.qa.truth import Said, Truth, factual, relevant
@@ -31,7 +31,7 @@ class AnswerTruth:
     """Judges answers on one axis.
 
     The value is the sum over segments, as the published reward of an answer is. An answer without
-    a segment has the value 0 of relevance and factuality, and covers nothing. A prompt that is no
+    a segment has the value 0 of relevance and factuality, and covers nothing. What answers no
     question of this world is not judged (None).
     """
 
@@ -45,7 +45,7 @@ class AnswerTruth:
     def score(self, rows: Sequence[Scorable]) -> Iterator[Score]:
         """Judge each row in its order."""
         for row in rows:
-            truth = _truth(row.prompt)
+            truth = _truth(row)
             if truth is None:
                 yield Score(row.sample_id, self.attributes[0], None)
                 continue
@@ -66,9 +66,7 @@ class AnswerTruth:
         )
 
 
-def _truth(prompt: str) -> Truth | None:
-    read = read_policy_prompt(prompt)
-    if read is None:
-        return None
-    truth = Truth(read.question, [(passage.title, passage.text) for passage in read.passages])
+def _truth(row: Scorable) -> Truth | None:
+    asked = question_of(row)
+    truth = Truth(asked.question, [(passage.title, passage.text) for passage in asked.passages])
     return truth if truth.asked else None

@@ -318,3 +318,10 @@ ScorerSettings = Annotated[
 TrainedScorer = RegressionScorer | SpanScorer | PreferenceScorer
 RewardModelSettings = Annotated[TrainedScorer, Field(discriminator="kind")]
 AnyScorer = LexiconScorer | ClassifierScorer | PerspectiveScorer | WorldScorer | TrainedScorer
+
+
+def reads_questions(scorer: AnyScorer) -> bool:
+    """Whether a scorer reads the question and the passages of a prompt."""
+    if isinstance(scorer, WorldScorer):
+        return scorer.axis not in ("toxicity", "sentiment")
+    return scorer.kind in READS_QUESTIONS

@@ -238,7 +238,7 @@ def _report(recipe: Recipe, whole: dict[str, Any], *_: Any) -> dict[str, Any]:
 
 
 def _wording(tag: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What of a tag's settings decides its words and tokens, how they stand, and the words themselves."""
+    """What of a tag's settings decides its words and how they stand, and the words themselves."""
     keys = ("kind", "quantiles", "vocabulary", "separator", "template")
     return tag and {key: tag[key] for key in keys} | {"words": _words(tag)}
 

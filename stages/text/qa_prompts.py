@@ -8,7 +8,6 @@ same :data:`Context`, which a trained model keeps beside its weights (long-form 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -21,8 +20,6 @@ them as the policy does."""
 SEPARATOR = " | "
 ANSWER = "answer:"
 """The last word of a reward model's prompt."""
-PROMPT = re.compile(r"question: (?P<question>.*?) context:(?: (?P<context>.*))?", re.DOTALL)
-PASSAGE_START = re.compile(r"(?:^| \| )wikipage: ")
 LABELLED = "</s>"
 """The word before each segment, on which the segment's label stands. It is the end token of
 Longformer's vocabulary; a model of another vocabulary names its own."""
@@ -50,24 +47,6 @@ def policy_prompt(prompt: QaPrompt) -> str:
     Without passages it ends with ``context: ``.
     """
     return f"question: {prompt.question} context: {_joined(prompt.passages, SEPARATOR)}"
-
-
-def read_policy_prompt(text: str) -> QaPrompt | None:
-    """The question and passages that :func:`policy_prompt` has made a prompt of.
-
-    None for another text. Where a question or a passage holds the words that stand between the
-    parts, the first of them counts.
-    """
-    found = PROMPT.fullmatch(text.strip())
-    if found is None:
-        return None
-    passages = []
-    for piece in PASSAGE_START.split(found["context"] or "")[1:]:
-        title, between, body = piece.partition(" text: ")
-        if not between:
-            return None
-        passages.append(Passage(title, body))
-    return QaPrompt(found["question"], tuple(passages))
 
 
 def judge_prompt(prompt: QaPrompt, context: Context) -> str:
