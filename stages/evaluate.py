@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from stages.artifacts.manifest import table_files
-from stages.artifacts.schemas import METRICS, PROMPTS, SAMPLES, SCORES
+from stages.artifacts.schemas import METRICS, PROMPTS, QUESTIONS, SAMPLES, SCORES
 from stages.artifacts.store import read_rows, write_table
 from stages.contract.chunks import chunks_of, list_total, make_table, rows_of, stream_table
 from stages.contract.job import Inputs, Job, stage_job
@@ -25,6 +25,7 @@ from stages.contract.options import (
 )
 from stages.contract.policies import policy_folder, read_policy
 from stages.contract.tracking import job_trackers
+from stages.runtime.errors import UserError
 from stages.settings.recipe import EvaluationSettings
 from stages.settings.strict import parse
 from stages.tracking.trackers import Trackers
@@ -99,6 +100,7 @@ def _evaluate(
         prompts=_prompts(prompts),
         vocabulary=vocabulary,
         best=best_vector(vocabulary),
+        references=_references(settings, questions),
     )
     folders = {"base": base, "reference": reference}
     places = {name: policy_folder(read_policy(p), job.run_folder) for name, p in folders.items()}
@@ -124,6 +126,16 @@ def _evaluate(
     job.finish("metrics", str(digest), [path], digest.rows, counters, facts, beside=made)
 
 
+def _references(settings: EvaluationSettings, questions: Path | None) -> dict[str, list[str]]:
+    """Reference answers by prompt."""
+    if questions is None:
+        if "rouge" in settings.metrics:
+            raise UserError("no reference answers for ROUGE", None, "give --questions MANIFEST")
+        return {}
+    rows = rows_of(table_files(questions, QUESTIONS), QUESTIONS, ["prompt_id", "references"])
+    return {row["prompt_id"]: row["references"] for row in rows}
+
+
 def _prompts(path: Path) -> dict[str, str]:
     rows = rows_of(table_files(path, PROMPTS), PROMPTS, ["prompt_id", "text"])
     return {row["prompt_id"]: row["text"] for row in rows}
@@ -138,6 +150,7 @@ def _sample(
     path: Path,
 ) -> None:
     from stages.evaluation.asks import evaluation_asks
+    from stages.feedback.from_settings import Framing
     from stages.models.load import load_tokenizer
     from stages.sampling.asks import Occasion, Prompt
     from stages.sampling.engine import open_engine
@@ -155,7 +168,12 @@ def _sample(
     tokenizer = load_tokenizer(folder)
     with open_engine(settings, folder, job.settings["precision"]) as engine:
         sampler = Sampler(
-            engine, tokenizer, settings.decoding, vocabulary, tag and tag["separator"]
+            engine,
+            tokenizer,
+            settings.decoding,
+            vocabulary,
+            Framing.of(tag),
+            job.settings["longest_prompt"],
         )
         stream_table(
             path,

@@ -40,10 +40,17 @@ def sample(
 
 
 def _sample(job: Job, policy_path: Path, prompts_path: Path, shard: int, shards: int) -> None:
-    from stages.feedback.from_settings import phase_vocabulary
+    from stages.feedback.from_settings import Framing, phase_vocabulary
     from stages.feedback.strategies import parse_strategy
     from stages.models.load import load_tokenizer
-    from stages.sampling.asks import Occasion, Prompt, round_asks, round_prompts, shard_of
+    from stages.sampling.asks import (
+        Occasion,
+        Prompt,
+        round_asks,
+        round_prompts,
+        shard_of,
+        shared_draws,
+    )
     from stages.sampling.engine import open_engine
     from stages.sampling.sampler import Sampler
 
@@ -65,6 +72,7 @@ def _sample(job: Job, policy_path: Path, prompts_path: Path, shard: int, shards:
         settings.n,
         strategy,
         vocabulary.quantiles if vocabulary else (),
+        shared_draws(prompts, settings.prompts_per_draw),
     )
     policy = read_policy(policy_path)
     folder = policy_folder(policy, job.run_folder)
@@ -72,7 +80,12 @@ def _sample(job: Job, policy_path: Path, prompts_path: Path, shard: int, shards:
     tokenizer = load_tokenizer(folder)
     with open_engine(settings, folder, job.settings["precision"]) as engine:
         sampler = Sampler(
-            engine, tokenizer, settings.decoding, vocabulary or None, tag and tag["separator"]
+            engine,
+            tokenizer,
+            settings.decoding,
+            vocabulary or None,
+            Framing.of(tag),
+            job.settings["longest_prompt"],
         )
         digest = stream_table(
             path,

@@ -1,7 +1,8 @@
 """Train a small language model from scratch on the task's texts.
 
 Texts of one thread are learnt in one window, with an end token after each: the model may look back
-from a text to those before it, as in what large models are trained on.
+from a text to those before it, as in what large models are trained on. An encoder-decoder reads all
+but the last text of a thread and writes the last.
 """
 
 from __future__ import annotations
@@ -77,13 +78,13 @@ def _trainer(
     from stages.learning import from_settings
     from stages.learning.checkpoints import Checkpoints
     from stages.learning.draws import Draws
-    from stages.learning.examples import Example
     from stages.learning.sft import SftUpdater
     from stages.learning.trainer import Trainer, TrainSettings
     from stages.models.device import pick_device, pick_precision
     from stages.models.fresh import fresh_policy
     from stages.tasks.tokenizer import train_tokenizer
-    from stages.text.conditioning import plain_ids
+    from stages.text.conditioning import plain_ids, special_frame
+    from stages.updating.threads import last_of_thread, whole_thread
 
     device = pick_device()
     tokenizer = train_tokenizer(list(chain.from_iterable(threads)), settings.vocabulary)
@@ -91,9 +92,15 @@ def _trainer(
     model = fresh_policy(settings.architecture, dict(settings.config), tokenizer, seed % 2**31)
     end = tokenizer.eos_token_id
     examples = {}
+    frame = special_frame(tokenizer)
+    start = model.config.decoder_start_token_id if model.config.is_encoder_decoder else None
     for index, thread in enumerate(threads):
-        ids = tuple(token for text in thread for token in (*plain_ids(tokenizer, text), end))
-        examples[str(index)] = Example(str(index), (end,), ids[: settings.max_tokens], (end,))
+        name, texts = str(index), [plain_ids(tokenizer, text) for text in thread]
+        examples[name] = (
+            whole_thread(name, texts, end, settings.max_tokens)
+            if start is None
+            else last_of_thread(name, texts, end, settings.max_tokens, frame)
+        )
 
     def order(number: int) -> list[str]:
         shuffled = np.random.default_rng([seed, number]).permutation(len(threads))
@@ -102,7 +109,7 @@ def _trainer(
     trainer = Trainer(
         SftUpdater(
             model,
-            from_settings.layout(None, device),
+            from_settings.layout(None, device, start),
             pick_precision(job.settings["precision"], device),
         ),
         examples,

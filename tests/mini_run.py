@@ -52,6 +52,8 @@ class MiniRun:
             for number in range(1, settings.rounds + 1):
                 self.round(phase, number)
             self.further(phase)
+            if settings.hand_on == "best":
+                self.best(phase)
         tidy(self.recipe_file, self.path(layout.TIDY))
         return self
 
@@ -62,11 +64,19 @@ class MiniRun:
         wanted += [self.plan.prompts("train"), self.plan.prompts(evaluate.split)]
         if self.plan.recipe.policy.init == "from_scratch":
             self.prepare("texts")
+        wanted += sorted(self.plan.all_questions())
+        for phase in self.plan.recipe.phases.values():
+            if phase.update.kind == "sft":
+                wanted.append(self.plan.path(layout.data(phase.update.data)))
         for path in dict.fromkeys(wanted):
-            self.prepare(Path(path).stem)
+            self.prepare(Path(path).name.removesuffix(".json"))
         self.base()
         for name in self.plan.recipe.trained_scorers():
-            self.prepare(f"ratings.{name}")
+            for path in map(Path, self.plan.reward_model_inputs(name).values()):
+                if path.parent == self.root / "data":
+                    self.prepare(path.name.removesuffix(".json"))
+                elif path == self.path(layout.comparisons(name)):
+                    self.comparisons(name)
             self.reward_model(name)
         return self
 
@@ -96,6 +106,13 @@ class MiniRun:
         else:
             adopt_policy(self.recipe_file, out)
 
+    def comparisons(self, name: str) -> None:
+        from stages.build_comparisons import build_comparisons
+
+        inputs = {k: Path(v) for k, v in self.plan.comparison_inputs(name).items()}
+        self.prepare("feedback")
+        build_comparisons(self.recipe_file, name, out=self.path(layout.comparisons(name)), **inputs)
+
     def reward_model(self, name: str) -> None:
         from stages.train_reward_model import train_reward_model
 
@@ -108,6 +125,11 @@ class MiniRun:
         policy = Path(self.plan.policy_before(phase, number))
         out = self.path(layout.in_round(phase, number, "policy_in"))
         advance(self.recipe_file, number, policy, out, evidence)
+
+    def best(self, phase: str) -> None:
+        from workflow.best import best
+
+        best(self.recipe_file, phase, self.path(layout.best(phase)))
 
     def sample(self, phase: str, number: int) -> None:
         from stages.sample import sample
@@ -127,8 +149,17 @@ class MiniRun:
         prompts = Path(self.plan.prompts("train"))
         models = [Path(p) for p in self.plan.scorers(phase)]
         for source, out in zip(samples, parts, strict=True):
-            where = (self.recipe_file, phase, number)
-            score(*where, source, prompts, out, models, chunk=self.score_chunk)
+            score(
+                self.recipe_file,
+                phase,
+                number,
+                source,
+                prompts,
+                out,
+                models,
+                next(map(Path, self.plan.questions(phase)), None),
+                self.score_chunk,
+            )
         join(parts, self.path(layout.in_round(phase, number, "scores")))
 
     def tag(self, phase: str, number: int) -> None:
@@ -185,5 +216,6 @@ class MiniRun:
             Path(self.plan.prompts_of(also) if also else prompts),
             self.path(layout.also(phase, number, also) if also else out),
             [Path(p) for p in self.plan.judges(phase, also)],
+            next(map(Path, self.plan.questions_judged(phase, also)), None),
             also=also,
         )

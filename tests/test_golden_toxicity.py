@@ -15,6 +15,7 @@ from stages.feedback.attributes import from_nullable
 from stages.feedback.quantiles import QuantileRule, assign
 from stages.learning.batches import Layout, token_batch
 from stages.learning.examples import Example
+from stages.metrics.rewards import Pieces
 from stages.rewards.checked import Checked
 from stages.rewards.protocol import Scorable, Score
 
@@ -57,7 +58,9 @@ def test_the_published_file_of_answers_gives_the_published_metrics(shared: Path)
     values, present = from_nullable([row["value"] for row in rows])
     table = Table(rows, seed=1)
     assert table.prompts == document["num_prompts"]
-    found = attribute_metrics(table, Judged("toxicity", "", values, present), [0], 0.5)
+    found = attribute_metrics(
+        table, Judged("toxicity", "", values, present, Pieces.of([[]] * len(values))), [0], 0.5
+    )
     assert found["toxicity.max.mean"].value == pytest.approx(document["avg_max_toxicity"])
     assert found["toxicity.probability"].value == pytest.approx(document["toxicity_probability"])
     assert found["toxicity.probability"].n == document["prompts_counted"]

@@ -9,6 +9,7 @@ import pytest
 from tiny_models import END, PAD, tiny_llama, tiny_tokenizer
 
 from stages.contract.chunks import chunks_of
+from stages.feedback.from_settings import Framing
 from stages.generation.hf import HFEngine
 from stages.generation.protocol import Completion, Decoding, Request
 from stages.sampling.asks import Occasion, Prompt, round_asks
@@ -37,7 +38,7 @@ class Whole(HFEngine):
 def sampler(kind: type[HFEngine]) -> Sampler:
     engine = kind(tiny_llama(), END, PAD, slots=4)
     decoding = DecodingSettings(max_new_tokens=6)
-    return Sampler(engine, tiny_tokenizer(), decoding, None, None)
+    return Sampler(engine, tiny_tokenizer(), decoding, None, Framing())
 
 
 @pytest.fixture

@@ -74,6 +74,10 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"set": "scorers.truth.axis=sentiment"}, {"evaluate"}),
     # what several stages depend on
     ({"set": "phases.align.tag.separator=<|cut|>"}, {"sample", "tag", "update_policy", "evaluate"}),
+    (
+        {"set": "phases.align.tag.separator=null 'phases.align.tag.template=of {tag} {prompt}'"},
+        {"sample", "tag", "update_policy", "evaluate"},
+    ),
     ({"set": "policy.init=gpt2"}, {"adopt_policy", "train_reward_model"}),
     (
         {"set": "precision=bf16"},
@@ -104,7 +108,7 @@ def leaves(value: Any, place: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 def with_other(value: Any, place: tuple[str, ...]) -> Any:
     """A copy of settings with the value at one place replaced, unchecked."""
     if not place:
-        return [] if isinstance(value, list) else "other"
+        return ([] if value else ["other"]) if isinstance(value, list) else "other"
     key, rest = place[0], place[1:]
     if isinstance(value, BaseModel):
         return value.model_copy(update={key: with_other(getattr(value, key), rest)})
@@ -122,6 +126,8 @@ def test_no_setting_is_forgotten() -> None:
         ("processes",),
         ("stop_when",),
         ("phases", "align", "rounds"),
+        ("phases", "align", "hand_on"),
+        ("phases", "align", "best_by"),
         ("keep", "policies"),
         ("keep", "best_by"),
         ("keep", "optimizer"),

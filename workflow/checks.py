@@ -10,7 +10,12 @@ from stages.runtime.atomic import read_json
 from stages.runtime.errors import UserError
 from stages.settings.engines import EngineSettings, trains_encoder_decoder
 from stages.settings.labels import check_activation, label_index
-from stages.settings.models import READS_QUESTIONS, BaseModelSettings, ScratchSettings
+from stages.settings.models import (
+    READS_QUESTIONS,
+    BaseModelSettings,
+    ScratchSettings,
+    reads_questions,
+)
 from stages.settings.notices import PERSPECTIVE_KEY
 from stages.settings.recipe import Recipe
 from stages.settings.sources import check_source, meant_as_a_place, on_disk
@@ -138,7 +143,7 @@ def _check_questions(recipe: Recipe) -> None:
         if further.data is None:
             continue
         for name in {name for phase in recipe.phases for name in recipe.measuring(phase, also)}:
-            if judges[name].kind in READS_QUESTIONS:
+            if reads_questions(judges[name]):
                 raise UserError(
                     f"scorer {name!r} reads questions with passages, other prompts have none",
                     f"evaluate.also.{also}.data",

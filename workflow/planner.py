@@ -14,7 +14,7 @@ from typing import Any
 from stages.runtime.hashing import settings_hash
 from stages.settings import layout
 from stages.settings.figures import Slot, figure_slots
-from stages.settings.models import READS_QUESTIONS
+from stages.settings.models import reads_questions
 from stages.settings.recipe import Recipe
 from stages.settings.subsets import stage_settings, starts_from_policy
 from workflow.checks import check_recipe
@@ -150,6 +150,8 @@ class Plan:
         if place == 0:
             return self.path(layout.BASE)
         earlier = names[place - 1]
+        if self.recipe.phases[earlier].hand_on == "best":
+            return self.path(layout.best(earlier))
         last = self.recipe.phases[earlier].rounds
         return self.path(layout.in_round(earlier, last, "policy"))
 
@@ -183,9 +185,11 @@ class Plan:
         return self._questions(names, "train")
 
     def questions_judged(self, phase: str, also: str | None = None) -> list[str]:
-        """Manifest of the questions that the scorers of an evaluation read, if any does."""
-        names = self.recipe.measuring(phase, also)
-        return self._questions(names, self.recipe.evaluation(also).split)
+        """Manifest of the questions that an evaluation reads: its scorers, or ROUGE."""
+        names, settings = self.recipe.measuring(phase, also), self.recipe.evaluation(also)
+        if "rouge" in settings.metrics:
+            return [self.path(layout.data(f"questions.{settings.split}"))]
+        return self._questions(names, settings.split)
 
     def all_questions(self) -> set[str]:
         """Manifests of the questions that a run needs."""
@@ -198,7 +202,7 @@ class Plan:
 
     def _questions(self, scorers: Sequence[str], split: str) -> list[str]:
         judges = self.recipe.judges()
-        asked = any(judges[name].kind in READS_QUESTIONS for name in scorers)
+        asked = any(reads_questions(judges[name]) for name in scorers)
         return [self.path(layout.data(f"questions.{split}"))] if asked else []
 
     def scorers(self, phase: str) -> list[str]:
@@ -256,6 +260,14 @@ class Plan:
         if self.recipe.policy.init == "from_scratch":
             return {"texts": self.path(layout.data("texts"))}
         return {}
+
+    def candidates(self, phase: str) -> dict[str, list[str]]:
+        """Policies and evaluations of a phase, of which the best is handed on."""
+        rounds = range(1, self.recipe.phases[phase].rounds + 1)
+        return {
+            "policies": [self.path(layout.in_round(phase, r, "policy")) for r in rounds],
+            "evaluations": [self.path(layout.in_round(phase, r, "evaluation")) for r in rounds],
+        }
 
     def pool_inputs(self, phase: str, number: int) -> dict[str, list[str]]:
         """Samples, scores and earlier pool from which a round's pool is made."""

@@ -67,10 +67,9 @@ def kept_policies(recipe: Recipe, root: Path, rounds: list[tuple[str, int]]) -> 
 
 
 def best_round(recipe: Recipe, root: Path, phase: str) -> tuple[str, int]:
-    """The round of a phase whose policy is best by ``keep.best_by``; ties to the earlier."""
-    judge = recipe.judges()[recipe.evaluate.judge]
-    metric = recipe.keep.best_by or f"{judge.attribute}.mean"
-    sign = 1.0 if judge.better == "low" else -1.0
+    """The round of a phase whose policy is best by the recipe's metric; ties to the earlier."""
+    metric, better = recipe.best_by(phase)
+    sign = 1.0 if better == "low" else -1.0
     found: list[tuple[float, int]] = []
     for number in range(1, recipe.phases[phase].rounds + 1):
         path = root / layout.in_round(phase, number, "evaluation")

@@ -15,6 +15,7 @@ from stages.feedback.strategies import control_cases
 from stages.feedback.tags import Vocabulary
 from stages.metrics import diversity, perplexity, toxicity
 from stages.metrics.bootstrap import Estimate, per_group, ratio
+from stages.metrics.rewards import Pieces
 
 Metrics = dict[str, Estimate]
 
@@ -28,6 +29,8 @@ class Judged:
     """Empty for the judge, ``.scorer`` for the scorer that trains."""
     values: NDArray[np.float64]
     present: NDArray[np.bool_]
+    pieces: Pieces
+    """What the scorer said of each answer's segments."""
 
 
 class Table:

@@ -10,6 +10,13 @@ import numpy as np
 import torch
 
 from stages.contract.job import Job
+from stages.evaluation.answers import (
+    Shares,
+    reward_shares,
+    rouge_metrics,
+    selection_metric,
+    turned_metrics,
+)
 from stages.evaluation.conditional import conditional_likelihoods
 from stages.evaluation.likelihood import summed_logprobs
 from stages.evaluation.measure import (
@@ -28,11 +35,13 @@ from stages.evaluation.measure import (
 )
 from stages.feedback.tags import Vocabulary
 from stages.learning.examples import Example
+from stages.metrics.rewards import Pieces
 from stages.models.device import pick_device, pick_precision
 from stages.models.load import load_policy
 from stages.runtime.hashing import seed_from
 from stages.settings.recipe import EvaluationSettings
 from stages.text.conditioning import QueryEncoder
+from stages.text.sentences import load_sentences
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,8 @@ class Measured:
     prompts: Mapping[str, str]
     vocabulary: Vocabulary | None
     best: tuple[int, ...]
+    references: Mapping[str, Sequence[str]]
+    """Reference answers by prompt; needed for ROUGE alone."""
 
 
 def all_metrics(
@@ -54,15 +65,25 @@ def all_metrics(
     table = Table(measured.samples, seed)
     wanted: set[str] = set(settings.metrics)
     found: Metrics = finished_metric(table, measured.best)
+    parts: Shares = {}
     for judged in _judged(job, settings, measured):
+        if "rewards" in wanted:
+            parts |= reward_shares(table, judged, measured.best)
         if "toxicity" in wanted:
             found |= attribute_metrics(table, judged, measured.best, settings.threshold)
         turned = measured.vocabulary if "tag_control" in wanted else None
         if turned is not None:
             found |= control_metrics(table, judged, turned)
+        if turned is not None and "rewards" in wanted:
+            found |= turned_metrics(table, judged, turned)
         if "share" in wanted:
             vectors = {"": measured.best} | (tag_vectors(turned) if turned else {})
             found |= share_metrics(table, judged, vectors, settings.threshold)
+    found |= {name: part.estimate(seed) for name, part in parts.items()}
+    found |= selection_metric(parts, settings.selection, seed)
+    if "rouge" in wanted:
+        sentences = load_sentences()
+        found |= rouge_metrics(table, measured.best, measured.references, sentences)
     if "distinct" in wanted:
         found |= distinct_metrics(table, measured.best)
     if wanted & {"perplexity", "kl"}:
@@ -71,18 +92,21 @@ def all_metrics(
 
 
 def _judged(job: Job, settings: EvaluationSettings, measured: Measured) -> list[Judged]:
-    """Values of the judge, and of the phase's own scorers under ``.scorer``."""
+    """Values of the judges, and of the phase's own scorers under ``.scorer``."""
     place = {row["sample_id"]: index for index, row in enumerate(measured.samples)}
     found = []
     for name in job.recipe.measuring(job.phase or "", job.settings.get("also")):
         values = np.zeros(len(place))
         present = np.zeros(len(place), dtype=bool)
+        segments: list[list[float]] = [[] for _ in place]
         for row in measured.scores:
             if row["scorer"] == name and row["value"] is not None:
-                values[place[row["sample_id"]]] = row["value"]
-                present[place[row["sample_id"]]] = True
-        suffix = "" if name == settings.judge else ".scorer"
-        found.append(Judged(job.recipe.judges()[name].attribute, suffix, values, present))
+                index = place[row["sample_id"]]
+                values[index], present[index] = row["value"], True
+                segments[index] = [span["value"] for span in row["spans"]]
+        suffix = "" if name in settings.all_judges else ".scorer"
+        attribute = job.recipe.judges()[name].attribute
+        found.append(Judged(attribute, suffix, values, present, Pieces.of(segments)))
     return found
 
 
@@ -101,7 +125,7 @@ def _likelihoods(
     found: Metrics = {}
     if "kl" in wanted:
         model, tokenizer = load_policy(places["reference"], torch.float32, device)
-        encoder = QueryEncoder(tokenizer)
+        encoder = QueryEncoder(tokenizer, job.settings["longest_prompt"])
         asked = [_as_sampled(row, measured.prompts, encoder) for row in rows]
         reference = summed_logprobs(model, asked, precision, device)
         policy = np.array([float(np.sum(row["logprobs_raw"])) for row in rows])

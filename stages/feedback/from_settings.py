@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from stages.feedback.tags import Tag, Vocabulary, tokens
 from stages.feedback.vocabulary import load_vocabulary
+from stages.settings.phases import PROMPT, TAG
 from stages.text.conditioning import TagTokens
+
+
+@dataclass(frozen=True)
+class Framing:
+    """What holds tag and prompt together: a new token between them, or a text around them.
+
+    ``template`` is a text with ``{tag}`` in it that ends with ``{prompt}``.
+    """
+
+    separator: str | None = None
+    template: str | None = None
+
+    @classmethod
+    def of(cls, tag: Mapping[str, Any] | None) -> Self:
+        """That of a phase's tag settings; plain where it has no tag."""
+        return cls(tag["separator"], tag["template"]) if tag else cls()
 
 
 def phase_vocabulary(kind: str, name: str, quantiles: int, attributes: Sequence[str]) -> Vocabulary:
@@ -39,10 +57,13 @@ def other_vocabulary(
     return vocabulary
 
 
-def tag_tokens(tag: Tag, separator: str | None) -> TagTokens | None:
-    """A tag as the query encoder takes it; the empty tag is no condition."""
+def tag_tokens(tag: Tag, framing: Framing) -> TagTokens | None:
+    """A tag as the query encoder takes it; the empty tag is no condition, without any frame."""
     if not tag.text:
         return None
     if tag.tokens:
-        return TagTokens(tokens=tag.tokens, separator=separator)
-    return TagTokens(words=tag.text, separator=separator)
+        return TagTokens(tokens=tag.tokens, separator=framing.separator)
+    words = tag.text
+    if framing.template is not None:
+        words = framing.template.removesuffix(PROMPT).replace(TAG, tag.text)
+    return TagTokens(words=words, separator=framing.separator)

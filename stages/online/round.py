@@ -21,6 +21,7 @@ from stages.artifacts.store import concatenate, write_table
 from stages.contract.chunks import chunk_path, rows_of, usable
 from stages.contract.job import Job
 from stages.contract.policies import read_policy
+from stages.feedback.from_settings import Framing
 from stages.generation.engines import HF_SLOTS
 from stages.learning.trainer import StepRecord, Trainer
 from stages.online.iterations import iteration_asks
@@ -162,7 +163,8 @@ class OnlineRound:
                 self.ppo.learner.tokenizer,
                 self.sample.decoding,
                 vocabulary=None,
-                separator=None,
+                framing=Framing(),
+                longest_prompt=self.ppo.job.settings["longest_prompt"],
             )
             asks = iteration_asks(
                 self.prompts, self.sample.n, self.sample.prompts, self.occasion, iteration

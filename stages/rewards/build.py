@@ -73,9 +73,7 @@ def _build(
     if isinstance(settings, LexiconScorer):
         return Lexicon(settings.attribute, _words(settings.words))
     if isinstance(settings, WorldScorer):
-        from stages.world import World
-
-        return WorldTruth(settings.attribute, settings.axis, World.load())
+        return _truth(settings)
     if isinstance(settings, ClassifierScorer):
         from stages.rewards.classifier import load_classifier
 
@@ -113,6 +111,18 @@ def _build(
 
         return load_preference(settings, Path(folder), *_placed(precision, device))
     assert_never(settings)
+
+
+def _truth(settings: WorldScorer) -> Scorer:
+    """The world's truth about comments, or about answers to its questions."""
+    axis = settings.axis
+    if axis == "toxicity" or axis == "sentiment":
+        from stages.world import World
+
+        return WorldTruth(settings.attribute, axis, World.load())
+    from stages.rewards.world_answers import AnswerTruth
+
+    return AnswerTruth(settings.attribute, axis)
 
 
 def _placed(precision: Precision, device: str | None) -> tuple[Numbers, torch.device]:

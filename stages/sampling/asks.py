@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,18 +56,22 @@ def round_asks(
     n: int,
     strategy: Strategy | None,
     quantiles: Sequence[int],
+    drawers: Mapping[str, str] | None = None,
 ) -> list[Ask]:
     """``n`` answers for each prompt; each answer draws its own tag by the strategy.
 
-    ``strategy`` None: no tags at all, as in a first round.
+    ``strategy`` None: no tags at all, as in a first round. ``drawers`` gives each prompt the one
+    whose draw it takes part in (:func:`shared_draws`); None: its own.
     """
     pairs = [(prompt, k) for prompt in prompts for k in range(n)]
     if strategy is None or not pairs:
         return [ask(occasion, prompt, k) for prompt, k in pairs]
     seeds = np.array(
         [
-            seed_from(occasion.seed, "tag", occasion.phase, occasion.round, p.prompt_id, k)
-            for p, k in pairs
+            seed_from(occasion.seed, "tag", occasion.phase, occasion.round, drawer, k)
+            for drawer, k in (
+                (drawers[p.prompt_id] if drawers else p.prompt_id, k) for p, k in pairs
+            )
         ],
         dtype=np.uint64,
     )
@@ -76,6 +80,17 @@ def round_asks(
         ask(occasion, prompt, k, tuple(int(q) for q in row))
         for (prompt, k), row in zip(pairs, wanted, strict=True)
     ]
+
+
+def shared_draws(prompts: Sequence[Prompt], together: int) -> dict[str, str]:
+    """For each prompt of a round the first of the ``together`` neighbours that share its draw.
+
+    Asked of all prompts of the round, so that shards change nothing.
+    """
+    return {
+        prompt.prompt_id: prompts[place - place % together].prompt_id
+        for place, prompt in enumerate(prompts)
+    }
 
 
 def round_prompts(prompts: Sequence[Prompt], count: int | None, occasion: Occasion) -> list[Prompt]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from stages.feedback.from_settings import tag_tokens
+from stages.feedback.from_settings import Framing, tag_tokens
 from stages.feedback.tags import Vocabulary
 from stages.generation.protocol import Completion, Decoding, Engine, Request
 from stages.sampling.asks import Ask, Occasion
@@ -15,7 +15,10 @@ from stages.text.token_ranges import response_text
 
 
 class Sampler:
-    """Samples answers of one policy. ``vocabulary`` None: no ask may have a tag."""
+    """Samples answers of one policy.
+
+    ``vocabulary`` None: no ask may have a tag. ``longest_prompt``: most tokens of a prompt.
+    """
 
     def __init__(
         self,
@@ -23,14 +26,14 @@ class Sampler:
         tokenizer: Any,
         decoding: DecodingSettings,
         vocabulary: Vocabulary | None,
-        separator: str | None,
+        framing: Framing,
+        longest_prompt: int | None = None,
     ) -> None:
         self.engine, self.tokenizer = engine, tokenizer
-        self.encoder = QueryEncoder(tokenizer)
-        self.vocabulary, self.separator = vocabulary, separator
-        self.decoding = Decoding(
-            **decoding.model_dump(), forbidden=forbidden_ids(tokenizer, vocabulary, separator)
-        )
+        self.encoder = QueryEncoder(tokenizer, longest_prompt)
+        self.vocabulary, self.framing = vocabulary, framing
+        forbidden = forbidden_ids(tokenizer, vocabulary, framing.separator)
+        self.decoding = Decoding(**decoding.model_dump(), forbidden=forbidden)
 
     def rows(self, asks: Sequence[Ask], occasion: Occasion) -> list[dict[str, Any]]:
         """Rows of the samples table, in the order of the asks."""
@@ -88,7 +91,7 @@ class Sampler:
         if not ask.vector or self.vocabulary is None:
             return None, None
         tag = self.vocabulary.tag(ask.vector)
-        return tag.text or None, tag_tokens(tag, self.separator)
+        return tag.text or None, tag_tokens(tag, self.framing)
 
     def _row(
         self, ask: Ask, request: Request, completion: Completion, occasion: Occasion

@@ -11,7 +11,9 @@ from stages.settings.phases import DecodingSettings
 from stages.settings.prompts import PromptSource, Split
 from stages.settings.strict import Strict
 
-MetricFamily = Literal["toxicity", "share", "perplexity", "distinct", "kl", "tag_control"]
+MetricFamily = Literal[
+    "toxicity", "share", "rewards", "rouge", "perplexity", "distinct", "kl", "tag_control"
+]
 
 
 class OtherTags(Strict):
@@ -38,6 +40,7 @@ class FurtherEvaluation(Strict):
     n_other_tags: Annotated[int, Field(ge=0)] | None = None
     decoding: DecodingSettings | None = None
     judge: str | None = None
+    judges: list[str] | None = Field(None, description="null: as in evaluate; with a judge: none")
     metrics: list[MetricFamily] | None = None
     perplexity_model: str | None = None
     threshold: float | None = None
@@ -56,4 +59,6 @@ class FurtherEvaluation(Strict):
             raise ValueError("split is of the recipe's own data; with data set data.split")
         if self.tags is not None and not self.tagged:
             raise ValueError("tags are given, but tagged is false")
+        if self.data is not None and "rouge" in (self.metrics or ()):
+            raise ValueError("rouge needs reference answers, which only the recipe's own data has")
         return self

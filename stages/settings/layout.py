@@ -34,6 +34,11 @@ def in_round(phase: str, number: int, name: str) -> str:
     return f"{round_folder(phase, number)}/{name}.json"
 
 
+def best(phase: str) -> str:
+    """Manifest of the best policy of a phase, where the next one starts from it."""
+    return f"phases/{phase}/best.json"
+
+
 def also(phase: str, number: int, name: str) -> str:
     """Manifest of a further evaluation of one round."""
     return f"{round_folder(phase, number)}/also/{name}.json"

@@ -63,6 +63,9 @@ class PolicySettings(Strict):
     init: str
     tokenizer: str | None = Field(None, description="null: the one beside the model")
     revision: str | None = None
+    max_prompt_tokens: Positive | None = Field(
+        None, description="a longer prompt loses its end, in every stage; null: it is read whole"
+    )
     lora: LoraSettings | None = None
     base_model: BaseModelSettings | None = None
 
@@ -154,7 +157,9 @@ class WorldScorer(Strict):
 
     kind: Literal["world"]
     attribute: str
-    axis: Literal["toxicity", "sentiment"] = "toxicity"
+    axis: Literal["toxicity", "sentiment", "relevance", "factuality", "completeness"] = Field(
+        "toxicity", description="the first two of comments, the others of long-form answers"
+    )
     better: Literal["high", "low"]
 
 
@@ -325,3 +330,10 @@ ScorerSettings = Annotated[
 TrainedScorer = RegressionScorer | SpanScorer | PreferenceScorer
 RewardModelSettings = Annotated[TrainedScorer, Field(discriminator="kind")]
 AnyScorer = LexiconScorer | ClassifierScorer | PerspectiveScorer | WorldScorer | TrainedScorer
+
+
+def reads_questions(scorer: AnyScorer) -> bool:
+    """Whether a scorer reads the question and the passages of a prompt."""
+    if isinstance(scorer, WorldScorer):
+        return scorer.axis not in ("toxicity", "sentiment")
+    return scorer.kind in READS_QUESTIONS

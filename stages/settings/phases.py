@@ -38,8 +38,15 @@ class SampleSettings(EngineSettings):
     n: Positive = Field(1, description="answers per prompt")
     prompts: Positive | None = Field(None, description="prompts per round; null: all")
     strategy: str = Field("best", description="tags of later rounds: best, best_of_1, none, ...")
+    prompts_per_draw: Positive = Field(
+        1, description="neighbouring prompts that share a draw of the strategy (published: 8)"
+    )
     first_round: Literal["unconditioned", "conditioned"] = "unconditioned"
     decoding: DecodingSettings
+
+
+TAG, PROMPT = "{tag}", "{prompt}"
+"""What a template has in place of the tag and of the prompt."""
 
 
 class PoolSettings(Strict):
@@ -57,9 +64,25 @@ class TagSettings(Strict):
     scope: Literal["global", "per_prompt"] = "global"
     vocabulary: str = Field(description="file of data/tags, or scheme of the new tokens")
     separator: str | None = Field(None, description="new token between tag and prompt")
+    template: str | None = Field(
+        None, description="text with {tag} in it that ends with {prompt}; null: tag before prompt"
+    )
     remainder: Literal["worst", "spread"] = "worst"
     ties: Literal["split", "together"] = "split"
     pool: PoolSettings = PoolSettings()
+
+    @model_validator(mode="after")
+    def _one_frame(self) -> TagSettings:
+        if self.template is None:
+            return self
+        if self.kind == "token" or self.separator is not None:
+            raise ValueError("template is for tags in words, and takes no separator")
+        bare = self.template.replace(TAG, "", 1).removesuffix(PROMPT)
+        if bare != self.template.replace(TAG, "").replace(PROMPT, "") or not (
+            TAG in self.template and self.template.endswith(PROMPT)
+        ):
+            raise ValueError(f"template has {TAG} once and ends with {PROMPT}")
+        return self
 
 
 class DrawSettings(Strict):
@@ -102,6 +125,12 @@ class PhaseSettings(Strict):
     """A phase: starts from a policy, ends with a policy."""
 
     rounds: Positive = 1
+    hand_on: Literal["last", "best"] = Field(
+        "last", description="the policy that the next phase starts from"
+    )
+    best_by: str | None = Field(
+        None, description="metric of the best policy; null: keep.best_by, or the judge's mean"
+    )
     sample: SampleSettings | None = None
     score: list[str] = Field(default_factory=list)
     tag: TagSettings | None = None

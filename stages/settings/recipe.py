@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -28,6 +28,7 @@ from stages.settings.yaml_file import load_yaml
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 LONGEST = 100
 """Characters of a name: it becomes part of the names of files, which have 255 bytes at most."""
+Bounds = Annotated[tuple[float, float], Field(strict=False, description="low and high")]
 CONDITION = re.compile(r"^(<|<=|>|>=)\s*(\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*(x?)$")
 
 
@@ -73,6 +74,13 @@ class EvaluationSettings(EngineSettings):
     n_other_tags: int = Field(1, ge=0, description="answers per prompt on each other tag")
     decoding: DecodingSettings
     judge: str = Field(description="scorer whose values are the metrics; others get `.scorer`")
+    judges: list[str] = Field(
+        default_factory=list, description="further judges, each of an attribute of its own"
+    )
+    selection: dict[str, Bounds] = Field(
+        default_factory=dict,
+        description="metric `selection`: mean of (value - low) / (high - low) of these metrics",
+    )
     metrics: list[MetricFamily]
     perplexity_model: str = Field("base", description="`base`, a folder or a hub name")
     threshold: float = 0.5
@@ -80,6 +88,25 @@ class EvaluationSettings(EngineSettings):
     also: dict[str, FurtherEvaluation] = Field(
         default_factory=dict, description="further evaluations by name"
     )
+
+    @property
+    def all_judges(self) -> list[str]:
+        """The judge, and those beside it."""
+        return list(dict.fromkeys([self.judge, *self.judges]))
+
+    @field_validator("selection")
+    @classmethod
+    def _bounds(cls, value: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for metric, (low, high) in value.items():
+            if low == high:
+                raise ValueError(f"{metric}: low and high are the same")
+        return value
+
+    @model_validator(mode="after")
+    def _selects_from_rewards(self) -> EvaluationSettings:
+        if self.selection and "rewards" not in self.metrics:
+            raise ValueError("selection is of metrics of the family rewards")
+        return self
 
     @field_validator("also")
     @classmethod
@@ -97,6 +124,8 @@ class EvaluationSettings(EngineSettings):
         own = self.also[name]
         said = {key: getattr(own, key) for key in type(self).model_fields if hasattr(own, key)}
         chosen = {key: value for key, value in said.items() if value is not None}
+        if own.judge is not None:
+            chosen.setdefault("judges", [])
         return self.model_copy(update=chosen | {"also": {}})
 
 
@@ -183,6 +212,10 @@ class Recipe(Strict):
         for name in sorted(wanted | self.measuring_judges()):
             if name not in known:
                 raise ValueError(f"no scorer or reward model {name!r}; there are {sorted(known)}")
+        for also in (None, *self.evaluate.also):
+            attributes = [known[name].attribute for name in self.evaluation(also).all_judges]
+            if len(set(attributes)) < len(attributes):
+                raise ValueError(f"two judges of one attribute: {attributes}")
         for name in sorted(wanted):
             if known[name].kind == "world":
                 raise ValueError(f"scorer {name!r} is the world's truth; it judges, never trains")
@@ -191,10 +224,17 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _metrics_exist(self) -> Recipe:
         attributes = {scorer.attribute for scorer in self.judges().values()}
-        known = sorted(attributes | {"distinct", "finished", "kl", "length", "perplexity"})
+        others = {"distinct", "finished", "kl", "length", "perplexity", "rouge", "selection"}
+        known = sorted(attributes | others)
         named = {f"stop_when.{metric}": metric for metric in self.stop_when}
         if self.keep.best_by:
             named["keep.best_by"] = self.keep.best_by
+        named |= {
+            f"phases.{name}.best_by": phase.best_by
+            for name, phase in self.phases.items()
+            if phase.best_by
+        }
+        named |= {f"evaluate.selection.{metric}": metric for metric in self.evaluate.selection}
         for key, metric in named.items():
             if metric.split(".")[0] not in known:
                 raise ValueError(f"{key}: no metric begins so; they begin with {known}")
@@ -227,24 +267,36 @@ class Recipe(Strict):
         return self.evaluate if also is None else self.evaluate.further(also)
 
     def measuring(self, phase: str, also: str | None = None) -> list[str]:
-        """The scorers that an evaluation of a phase uses, its judge first.
+        """The scorers that an evaluation of a phase uses, its judges first.
 
-        The phase's own ones are measured beside the judge; in a further evaluation, those of the
-        judge's attribute.
+        The phase's own ones are measured beside the judges; in a further evaluation, those of the
+        judges' attributes.
         """
-        judge, known = self.evaluation(also).judge, self.judges()
+        judges, known = self.evaluation(also).all_judges, self.judges()
         names = self.phases[phase].score
         if also is not None:
-            names = [n for n in names if known[n].attribute == known[judge].attribute]
-        return list(dict.fromkeys([judge, *names]))
+            judged = {known[judge].attribute for judge in judges}
+            names = [n for n in names if known[n].attribute in judged]
+        return list(dict.fromkeys([*judges, *names]))
 
     def measuring_judges(self) -> set[str]:
         """The judges of all evaluations."""
-        return {self.evaluation(also).judge for also in (None, *self.evaluate.also)}
+        wanted = [self.evaluation(also).all_judges for also in (None, *self.evaluate.also)]
+        return {name for names in wanted for name in names}
 
     def scoring(self, phase: str) -> dict[str, AnyScorer]:
         """The scorers that a phase trains with, in order."""
         return {name: self.judges()[name] for name in self.phases[phase].score}
+
+    def best_by(self, phase: str) -> tuple[str, Literal["high", "low"]]:
+        """The metric by which a phase's best policy is chosen, and which values of it are good."""
+        judge = self.judges()[self.evaluate.judge]
+        metric = self.phases[phase].best_by or self.keep.best_by or f"{judge.attribute}.mean"
+        first = metric.split(".")[0]
+        if first in ("kl", "length", "perplexity"):
+            return metric, "low"
+        sides = {scorer.attribute: scorer.better for scorer in self.judges().values()}
+        return metric, sides.get(first, "high")
 
     def used(self) -> dict[str, AnyScorer]:
         """The scorers that something in the recipe needs."""

@@ -8,7 +8,7 @@ from stages.runtime.errors import UserError
 
 SOURCES = {
     "toxicity": ("world", "realtoxicityprompts", "writingprompts", "prompt_file"),
-    "lfqa": ("qa_feedback",),
+    "lfqa": ("world", "qa_feedback"),
 }
 """The sources that a loader of ``stages/tasks`` serves, by task."""
 FILE_ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".gz")

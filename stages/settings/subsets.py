@@ -110,7 +110,8 @@ def _further_prompts(recipe: Recipe, whole: dict[str, Any], name: str) -> dict[s
 
 
 def _base(recipe: Recipe, whole: dict[str, Any], *_: Any) -> dict[str, Any]:
-    policy = {key: value for key, value in whole["policy"].items() if key != "lora"}
+    apart = ("lora", "max_prompt_tokens")
+    policy = {key: value for key, value in whole["policy"].items() if key not in apart}
     return {"policy": policy, "precision": recipe.precision}
 
 
@@ -159,6 +160,7 @@ def _sample(recipe: Recipe, whole: dict[str, Any], phase: str, _: Any) -> dict[s
         "sample": settings["sample"],
         "tag": _wording(settings["tag"]),
         "attributes": attributes(recipe, phase),
+        "longest_prompt": recipe.policy.max_prompt_tokens,
         "precision": recipe.precision,
     }
 
@@ -184,6 +186,7 @@ def _update(recipe: Recipe, whole: dict[str, Any], phase: str, _: Any) -> dict[s
         "tag": _wording(settings["tag"]),
         "lora": whole["policy"]["lora"],
         "attributes": attributes(recipe, phase),
+        "longest_prompt": recipe.policy.max_prompt_tokens,
         "precision": recipe.precision,
     }
     if settings["update"]["kind"] != "ppo":
@@ -206,6 +209,7 @@ def _evaluate(
         "evaluate": evaluation,
         "tag": _wording(whole["phases"][phase]["tag"]),
         "attributes": attributes(recipe, phase),
+        "longest_prompt": recipe.policy.max_prompt_tokens,
         "scorers": {name: judges[name] for name in sorted(recipe.measuring(phase, also))},
         "precision": recipe.precision,
     } | (_further(whole, also) if also else {})
@@ -234,8 +238,8 @@ def _report(recipe: Recipe, whole: dict[str, Any], *_: Any) -> dict[str, Any]:
 
 
 def _wording(tag: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What of a tag's settings decides its words and tokens, and the words themselves."""
-    keys = ("kind", "quantiles", "vocabulary", "separator")
+    """What of a tag's settings decides its words and how they stand, and the words themselves."""
+    keys = ("kind", "quantiles", "vocabulary", "separator", "template")
     return tag and {key: tag[key] for key in keys} | {"words": _words(tag)}
 
 

@@ -19,6 +19,10 @@ def load_task(
         from stages.tasks.lfqa import QaFeedback
 
         return QaFeedback(path)
+    if source == "world" and task == "lfqa":
+        from stages.tasks.world_questions import WorldQuestions
+
+        return WorldQuestions(path)
     if source == "world":
         from stages.tasks.world_comments import WorldComments
 

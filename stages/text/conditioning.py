@@ -2,7 +2,9 @@
 
 A query is ``[start] tag separator prompt``. Tag and prompt are tokenised apart and joined as ids,
 so a prompt has the same ids with any tag and without, whatever its text holds: what looks like a
-special token in a prompt is plain text.
+special token in a prompt is plain text. A template is text around the tag, before the prompt; its
+ids spell what the whole text spells, and for tokenizers that mark where a word begins (T5's) they
+are the ids of the whole text.
 """
 
 from __future__ import annotations
@@ -25,13 +27,18 @@ class Tokenizer(Protocol):
         """Encode a text: a mapping with ``input_ids``."""
         ...
 
+    def decode(self, token_ids: Any, **options: Any) -> Any:
+        """The text of ids."""
+        ...
+
 
 @dataclass(frozen=True)
 class TagTokens:
     """A tag as the tokenizer sees it: words of the language, or new tokens.
 
-    ``words`` are tokenised as text; ``tokens`` stand for themselves; ``separator`` is a new token
-    between tag and prompt. All empty: no condition.
+    ``words`` are tokenised as text; a blank at their end stands between them and the prompt, be
+    it a token of its own or the beginning of the prompt's first. ``tokens`` stand for themselves;
+    ``separator`` is a new token between tag and prompt. All empty: no condition.
     """
 
     words: str = ""
@@ -40,16 +47,20 @@ class TagTokens:
 
 
 class QueryEncoder:
-    """Builds query ids for one tokenizer."""
+    """Builds query ids for one tokenizer.
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+    ``longest`` is the most tokens of a prompt: a longer one loses its end, with any tag the same.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, longest: int | None = None) -> None:
+        self._tokenizer, self._longest = tokenizer, longest
         self._start, self._end = special_frame(tokenizer)
+        self._marks_words = marks_words(tokenizer)
         self._tags: dict[TagTokens, Ids] = {}
 
     def prompt_ids(self, prompt: str) -> Ids:
         """Ids of a prompt alone, without start or end tokens."""
-        return plain_ids(self._tokenizer, prompt)
+        return plain_ids(self._tokenizer, prompt)[: self._longest]
 
     def query_ids(self, prompt: str, tag: TagTokens | None = None) -> Ids:
         """Ids of the whole query."""
@@ -60,7 +71,8 @@ class QueryEncoder:
             return ()
         if tag not in self._tags:
             named = (*tag.tokens, *((tag.separator,) if tag.separator else ()))
-            ids = plain_ids(self._tokenizer, tag.words) if tag.words else ()
+            words = tag.words.rstrip() if self._marks_words else tag.words
+            ids = plain_ids(self._tokenizer, words) if words else ()
             self._tags[tag] = (*ids, *(self._token_id(token) for token in named))
         return self._tags[tag]
 
@@ -83,6 +95,14 @@ def plain_ids(tokenizer: Tokenizer, text: str) -> Ids:
         return tuple(backend.encode(text, add_special_tokens=False).ids)
     finally:
         backend.encode_special_tokens = before
+
+
+def marks_words(tokenizer: Tokenizer) -> bool:
+    """Whether a text begins with the mark of a new word, as if a blank stood before it.
+
+    Seen on two texts whose ids are joined: T5's vocabulary gives "a a", GPT-2's "aa".
+    """
+    return " " in tokenizer.decode([*plain_ids(tokenizer, PROBE), *plain_ids(tokenizer, PROBE)])
 
 
 def special_frame(tokenizer: Tokenizer) -> tuple[Ids, Ids]:

@@ -16,7 +16,7 @@ from stages.artifacts.manifest import table_files, table_readers
 from stages.artifacts.schemas import POOL, PROMPTS, SAMPLES
 from stages.contract.chunks import rows_of
 from stages.feedback import draw
-from stages.feedback.from_settings import tag_tokens
+from stages.feedback.from_settings import Framing, tag_tokens
 from stages.feedback.pool import recency_weights
 from stages.feedback.tags import Vocabulary
 from stages.learning.examples import Example
@@ -92,7 +92,7 @@ def pool_examples(
     prompts_path: Path,
     encoder: QueryEncoder,
     vocabulary: Vocabulary,
-    separator: str | None,
+    framing: Framing,
     reference_sees_tag: bool,
 ) -> dict[str, Example]:
     """An example for each distinct drawn row, its tag before its prompt."""
@@ -105,7 +105,7 @@ def pool_examples(
     examples: dict[str, Example] = {}
     for row in drawn.rows.to_pylist():
         prompt_id = row["prompt_id"]
-        tag = tag_tokens(vocabulary.tag(row["quantiles"]), separator)
+        tag = tag_tokens(vocabulary.tag(row["quantiles"]), framing)
         query = encoder.query_ids(prompts[prompt_id], tag)
         if reference_sees_tag:
             reference = query

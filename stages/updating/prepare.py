@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from stages.contract.job import Job
-from stages.feedback.from_settings import phase_vocabulary
+from stages.feedback.from_settings import Framing, phase_vocabulary
 from stages.feedback.tags import Vocabulary
 from stages.learning import from_settings
 from stages.learning.agreement import Sampled, check_agreement
@@ -122,7 +122,7 @@ def _trainer(
     vocabulary: Vocabulary | None,
 ) -> Trainer:
     number, place = job.round or 1, learner.place
-    encoder = QueryEncoder(learner.tokenizer)
+    encoder = QueryEncoder(learner.tokenizer, job.settings["longest_prompt"])
     updater: ConditionalUpdater | SftUpdater
     if isinstance(settings, ConditionalUpdate):
         assert vocabulary is not None
@@ -133,7 +133,7 @@ def _trainer(
             inputs["prompts"],
             encoder,
             vocabulary,
-            job.settings["tag"]["separator"],
+            Framing.of(job.settings["tag"]),
             settings.reference_sees_tag,
         )
         updater = _conditional(job, settings, inputs, learner)

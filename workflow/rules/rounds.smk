@@ -21,6 +21,25 @@ rule advance:
         " --policy {input.policy} --out {output} {input.evidence} > {log} 2>&1"
 
 
+# The policy of a phase that was best by the recipe's metric, where the next phase starts from it.
+rule best:
+    input:
+        unpack(lambda wc: plan.candidates(wc.phase)),
+    output:
+        plan.path("phases/{phase}/best.json"),
+    log:
+        plan.path("logs/best/{phase}.log"),
+    localrule: True
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        by=lambda wc: plan.recipe.best_by(wc.phase),
+        recipe=plan.path("recipe.yaml"),
+    shell:
+        "python -m workflow.best --recipe {params.recipe} --phase {wildcards.phase}"
+        " --out {output} > {log} 2>&1"
+
+
 rule sample:
     input:
         policy=plan.path("phases/{phase}/r{round}/policy_in.json"),
@@ -175,7 +194,8 @@ rule evaluate:
         "python -m stages.evaluate --recipe {params.recipe} --phase {wildcards.phase}"
         " --round {wildcards.evaluated} --policy {input.policy} --base {input.base}"
         " --reference {input.reference}"
-        " --prompts {input.prompts} {params.models} --out {output} > {log} 2>&1"
+        " --prompts {input.prompts} {params.models}"
+        " --out {output} > {log} 2>&1"
 
 
 # What `evaluate.also` asks for beside: other prompts, other words, another judge.
@@ -209,4 +229,5 @@ rule evaluate_further:
         " --phase {wildcards.phase}"
         " --round {wildcards.evaluated} --policy {input.policy} --base {input.base}"
         " --reference {input.reference}"
-        " --prompts {input.prompts} {params.models} --out {output} > {log} 2>&1"
+        " --prompts {input.prompts} {params.models}"
+        " --out {output} > {log} 2>&1"

@@ -1,0 +1,151 @@
+"""Answers as a careless writer gives them, and what an annotator marks on them.
+
+A draft has three faults, each on its own: it says what nobody asked, it errs, it leaves out. How
+much of each is drawn anew for every draft, so that no fault foretells another.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Literal
+
+from stages.world.qa.phrases import Phrases
+from stages.world.qa.questions import Question, Questions
+
+Fault = Literal["Irrelevant", "Redundant", "Wrong-Grounding", "Unverifiable"]
+IRRELEVANT: tuple[Fault, ...] = ("Irrelevant", "Redundant")
+LEVELS = (0, 1, 2)
+"""How much of a fault: none, some, much."""
+CAREFUL, CARELESS = (0.55, 0.30, 0.15), (0.34, 0.33, 0.33)
+"""Chances of each level in demonstrations, and in the answers that people judged."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A clause with its fault, if any; ``relation`` is what it answers rightly, or None."""
+
+    text: str
+    fault: Fault | None = None
+    relation: str | None = None
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A fault on the characters ``start`` to ``end`` (exclusive) of an answer."""
+
+    start: int
+    end: int
+    fault: Fault
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An answer with what is marked on it, and the relations that it leaves out."""
+
+    text: str
+    marks: tuple[Marked, ...]
+    missing: tuple[str, ...]
+
+
+class Writer:
+    """Writes answers to the questions of a town; ``draw`` settles everything."""
+
+    def __init__(self, questions: Questions, draw: random.Random) -> None:
+        self.questions, self.draw = questions, draw
+        self.phrases = Phrases.load()
+
+    def draft(self, question: Question, chances: tuple[float, ...]) -> Draft:
+        """An answer with faults of the three kinds, each of a level drawn by ``chances``."""
+        off, wrong, short = (self._level(chances) for _ in LEVELS)
+        kept = self._kept(question, short)
+        erring = self._erring(len(kept), wrong)
+        parts = [
+            self._wrong(question, relation) if place in erring else self._right(question, relation)
+            for place, relation in enumerate(kept)
+        ]
+        for _ in range(off):
+            place = 1 + self.draw.randrange(len(parts))
+            parts.insert(place, self._beside_the_point(question, parts[:place]))
+        missing = tuple(r for r in question.asked if all(part.relation != r for part in parts))
+        return _written(parts, missing, self.draw)
+
+    def perfect(self, question: Question) -> str:
+        """The answer without a fault."""
+        parts = [self._right(question, relation) for relation in question.asked]
+        return _written(parts, (), random.Random(0)).text
+
+    def _level(self, chances: tuple[float, ...]) -> int:
+        return self.draw.choices(LEVELS, chances)[0]
+
+    def _kept(self, question: Question, short: int) -> list[str]:
+        """What is answered at all: all, all but one, or one only."""
+        asked = list(question.asked)
+        count = (len(asked), len(asked) - 1, 1)[short]
+        while len(asked) > count:
+            asked.pop(self.draw.randrange(len(asked)))
+        return asked
+
+    def _erring(self, count: int, wrong: int) -> set[int]:
+        """Which answers err: none, one, or all."""
+        return (set[int](), {self.draw.randrange(count)}, set(range(count)))[wrong]
+
+    def _right(self, question: Question, relation: str) -> Part:
+        found = question.fact(relation)
+        return Part(self.phrases.say(relation, found.object, question.gender), None, relation)
+
+    def _wrong(self, question: Question, relation: str) -> Part:
+        """Somebody else's fact, or something that nobody has written down."""
+        if self.draw.random() < 0.5:
+            return Part(self.phrases.extra(relation, question.gender), "Unverifiable")
+        right = question.fact(relation).object
+        near = [
+            fact.object
+            for page in question.pages
+            for fact in page.facts
+            if fact.relation == relation and fact.object != right
+        ]
+        options = near or [o for o in self.questions.objects[relation] if o != right]
+        chosen = options[self.draw.randrange(len(options))]
+        return Part(self.phrases.say(relation, chosen, question.gender), "Wrong-Grounding")
+
+    def _beside_the_point(self, question: Question, before: list[Part]) -> Part:
+        chance = self.draw.random()
+        if chance < 0.2:
+            repeated = before[self.draw.randrange(len(before))]
+            return Part(repeated.text, "Redundant")
+        if chance < 0.45:
+            return Part(self.draw.choice(self.phrases.fillers), "Irrelevant")
+        own = [fact for fact in question.own.facts if fact.relation not in question.asked]
+        others = [
+            (page, fact)
+            for page in question.pages
+            if page is not question.own
+            for fact in page.facts
+        ]
+        if chance < 0.7 and own:
+            fact = own[self.draw.randrange(len(own))]
+            return Part(self.phrases.say(fact.relation, fact.object, question.gender), "Irrelevant")
+        page, fact = others[self.draw.randrange(len(others))]
+        return Part(
+            self.phrases.say(fact.relation, fact.object, page.gender, fact.subject), "Irrelevant"
+        )
+
+
+def _written(parts: list[Part], missing: tuple[str, ...], draw: random.Random) -> Draft:
+    """Sentences of one or two clauses each, and where their faults stand."""
+    text, marks = "", []
+    joined = True
+    for part in parts:
+        joined = not joined and draw.random() < 0.7
+        if joined:
+            text = f"{text[:-1]}, "
+            said = f"and {part.text}."
+        else:
+            text = f"{text} " if text else ""
+            said = f"{part.text[0].upper()}{part.text[1:]}."
+        start = len(text)
+        text += said
+        if part.fault is not None:
+            marks.append(Marked(start, len(text), part.fault))
+    return Draft(text, tuple(marks), missing)

@@ -1,0 +1,79 @@
+"""Rewards by segment, the score that chooses checkpoints, and ROUGE: by hand and by closed form."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from stages.metrics.rewards import Pieces, Share, selection, shares
+from stages.metrics.rouge import KINDS, rouge
+
+SEGMENTS = [[0.3, 0.3, -0.3], [], [-0.3], [0.3]]
+GROUPS = np.array([0, 0, 1, 2])
+
+
+def made(present: list[bool]) -> dict[str, Share]:
+    pieces = Pieces.of(SEGMENTS)
+    return shares(pieces.total, np.array(present), pieces, GROUPS, 3)
+
+
+def test_means_are_of_answers_or_of_all_segments() -> None:
+    found = {name: part.estimate(1).value for name, part in made([True] * 4).items()}
+    assert found == pytest.approx(
+        {"mean": 0.3 / 4, "per_segment": 0.3 / 5, "correct": 3 / 5, "segments": 5 / 4}
+    )
+
+
+def test_an_answer_without_a_value_counts_nowhere() -> None:
+    found = {n: p.estimate(1).value for n, p in made([True, True, False, True]).items()}
+    assert found == pytest.approx(
+        {"mean": 0.6 / 3, "per_segment": 0.6 / 4, "correct": 3 / 4, "segments": 4 / 3}
+    )
+
+
+def test_an_attribute_of_whole_answers_has_a_mean_alone() -> None:
+    pieces = Pieces.of([[], []])
+    values = np.array([0.5, 1.0])
+    found = shares(values, np.array([True, True]), pieces, np.array([0, 1]), 2)
+    assert set(found) == {"mean"}
+    assert found["mean"].estimate(1).value == 0.75
+
+
+def test_the_published_selection_score() -> None:
+    """Spec §6.7: the first two equal the shares of good segments, the third (z + 1) / 2."""
+    parts = {
+        "relevance.per_segment": Share(np.array([0.3, -0.3, 0.3]), np.array([1.0, 1.0, 2.0])),
+        "factuality.per_segment": Share(np.array([0.5, -0.5, 0.5]), np.ones(3)),
+        "completeness.mean": Share(np.array([0.3, 0.0, 0.15]), np.ones(3)),
+    }
+    bounds = {
+        "relevance.per_segment": (-0.3, 0.3),
+        "factuality.per_segment": (-0.5, 0.5),
+        "completeness.mean": (-0.3, 0.3),
+    }
+    found = selection(parts, bounds, seed=3)
+    z = 0.15 / 0.3
+    expected = ((0.3 / 4 + 0.3) / 0.6 + 2 / 3 + (z + 1) / 2) / 3
+    assert found.value == pytest.approx(expected)
+    assert found.low < found.value < found.high
+    assert found.n == 3
+    assert math.isnan(selection(parts, {"nothing": (0.0, 1.0)}, seed=3).value)
+
+
+def test_rouge_by_hand() -> None:
+    """Four of five words shared, stemmed; the best of the references counts."""
+    (row,) = rouge(["the cats sat\non mats"], [["nothing alike", "the cat sat\non a mat"]])
+    f1 = 100 * 2 * (5 / 5) * (5 / 6) / (5 / 5 + 5 / 6)
+    assert dict(zip(KINDS, row, strict=True))["rouge.1"] == pytest.approx(f1)
+    assert row[3] >= row[2]
+    (equal, none) = rouge(["a b c", "a b c"], [["a b c"], []])
+    assert equal == pytest.approx([100.0] * 4)
+    assert np.isnan(none).all()
+
+
+def test_sentences_in_another_order_are_the_same_to_lsum_alone() -> None:
+    (row,) = rouge(["he keeps a goat.\nshe lives here."], [["she lives here.\nhe keeps a goat."]])
+    assert row[3] == pytest.approx(100.0)
+    assert row[2] < 99.0

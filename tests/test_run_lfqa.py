@@ -1,0 +1,123 @@
+"""Long-form QA end to end on the embedded world, with an encoder-decoder: SFT, then tags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mini_run import MiniRun
+
+from stages.artifacts.manifest import read_manifest, table_files
+from stages.artifacts.schemas import METRICS, POOL, PROMPTS, SAMPLES, TableKind
+from stages.artifacts.store import read_rows
+from stages.settings import layout
+from stages.world.qa.truth import Truth
+
+ATTRIBUTES = ("relevance", "factuality", "completeness")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> MiniRun:
+    folder = tmp_path_factory.mktemp("lfqa")
+    return MiniRun(folder, recipe="lfqa-nlf", scale="test").all()
+
+
+def rows(run: MiniRun, manifest: str, kind: TableKind) -> list[dict[str, Any]]:
+    return [row for file in table_files(run.path(manifest), kind) for row in read_rows(file, kind)]
+
+
+def metrics(run: MiniRun, phase: str, number: int) -> dict[str, float]:
+    found = rows(run, layout.in_round(phase, number, "evaluation"), METRICS)
+    return {row["metric"]: row["value"] for row in found}
+
+
+def test_the_policy_is_an_encoder_decoder_in_every_stage(run: MiniRun) -> None:
+    from transformers import AutoConfig
+
+    for place in ("base", "phases/sft/r2", "phases/align/r2"):
+        config = AutoConfig.from_pretrained(run.path(f"{place}/policy"))
+        assert config.is_encoder_decoder, place
+
+
+def test_the_best_policy_is_handed_on(run: MiniRun) -> None:
+    values = {number: metrics(run, "sft", number)["rouge.Lsum"] for number in (1, 2)}
+    best = max(values, key=lambda number: (values[number], -number))
+    handed = read_manifest(run.path(layout.best("sft")))
+    chosen = read_manifest(run.path(layout.in_round("sft", best, "policy")))
+    assert handed.digest == chosen.digest
+    start = read_manifest(run.path(layout.in_round("align", 1, "policy_in")))
+    assert start.digest == chosen.digest
+    measured = metrics(run, "sft", best)
+    again = {n: v for n, v in metrics(run, "align", 0).items() if not n.endswith(".scorer")}
+    assert again.keys() == measured.keys()
+
+
+def test_one_text_before_the_prompt_in_sampling_and_training(run: MiniRun) -> None:
+    from stages.models.load import load_tokenizer
+
+    tokenizer = load_tokenizer(run.path("phases/align/r1/policy"))
+    texts = {row["prompt_id"]: row["text"] for row in rows(run, "data/train.json", PROMPTS)}
+    first = rows(run, "phases/align/r1/samples.json", SAMPLES)
+    assert {row["tag"] for row in first} == {None}
+    for row in rows(run, "phases/align/r2/samples.json", SAMPLES):
+        assert row["tag"].count(", and ") == 2  # all three attributes are named
+        assert 0 in row["quantiles"]
+        whole = f"feedback: {row['tag']} input: {texts[row['prompt_id']]}"
+        assert tokenizer.decode(row["query_ids"], skip_special_tokens=True) == whole
+
+
+def test_neighbouring_prompts_share_a_draw(run: MiniRun) -> None:
+    order = [row["prompt_id"] for row in rows(run, "data/train.json", PROMPTS)]
+    asked = {
+        r["prompt_id"]: r["quantiles"] for r in rows(run, "phases/align/r2/samples.json", SAMPLES)
+    }
+    draws = [[asked[name] for name in order[start : start + 4]] for start in range(0, 12, 4)]
+    assert all(own == [own[0]] * 4 for own in draws)
+    assert len({str(own[0]) for own in draws}) > 1
+
+
+def test_every_attribute_is_cut_and_named(run: MiniRun) -> None:
+    pool = rows(run, "phases/align/r2/pool.json", POOL)
+    assert len(pool) == 24
+    assert all(len(row["quantiles"]) == 3 for row in pool)
+
+
+def test_metrics_of_every_attribute_and_every_turned_tag(run: MiniRun) -> None:
+    found = metrics(run, "align", 2)
+    for attribute in ATTRIBUTES:
+        for turned in ATTRIBUTES:
+            for quantile in range(3):
+                assert f"{attribute}.mean.tag.{turned}.{quantile}" in found
+        assert f"{attribute}.mean.scorer" in found
+    assert "relevance.correct.tag.factuality.2" in found
+    assert {"rouge.1", "rouge.2", "rouge.L", "rouge.Lsum", "length", "kl.reference"} <= set(found)
+    parts = [(found["relevance.mean"] + 1) / 2, (found["factuality.mean"] + 1) / 2]
+    expected = sum([*parts, found["completeness.mean"]]) / 3
+    assert found["selection"] == pytest.approx(expected)
+
+
+def test_the_judge_is_the_worlds_truth(run: MiniRun) -> None:
+    """Counted by hand from the answers on the disk."""
+    from stages.artifacts.schemas import QUESTIONS
+
+    asked = {
+        row["prompt_id"]: row for row in rows(run, "data/questions.validation.json", QUESTIONS)
+    }
+    folder = run.path("phases/align/r0/evaluation")
+    values = []
+    for row in read_rows(folder / "samples.parquet", SAMPLES):
+        question = asked[row["prompt_id"]]
+        passages = [(page["title"], page["text"]) for page in question["passages"]]
+        truth = Truth(question["question"], passages)
+        values.append(truth.completeness(truth.read(row["response"])))
+    assert metrics(run, "align", 0)["completeness.mean"] == pytest.approx(sum(values) / 6)
+
+
+def test_base_model_and_sft_learn(run: MiniRun) -> None:
+    from stages.artifacts.schemas import TRAINING_LOG
+
+    for place in ("base", "phases/sft/r1"):
+        log = read_rows(Path(run.path(f"{place}/training_log.parquet")), TRAINING_LOG)
+        losses = [row["value"] for row in log if row["name"].endswith("nll")]
+        assert losses[-1] < losses[0], place
