@@ -69,6 +69,13 @@ base-model: install ## train the embedded base model anew (about 35 minutes) and
 	rm -rf data/world/base_model
 	cp -r results/world-base/base/policy data/world/base_model
 
+.PHONY: reader-model
+reader-model: install ## train the embedded reader of questions anew (about 20 minutes), likewise
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores 1 results/world-reader/base/policy.json \
+		--config recipe=lfqa-nlf scale=world-base run=world-reader
+	rm -rf data/world/reader_model
+	cp -r results/world-reader/base/policy data/world/reader_model
+
 .PHONY: evidence
 evidence: install-dev ## measure what docs/evidence claims: seeds, kills, benchmarks
 	$(BIN)/python -m benchmarks.evidence $(ARGS)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stages.contract.job import stage_job
 from stages.contract.options import Out, RecipeFile, main
-from stages.contract.policies import EMBEDDED, KIND
+from stages.contract.policies import KIND, SHIPPED
 from stages.runtime.errors import UserError
 from stages.runtime.hashing import checksums_digest, folder_checksums, settings_hash
 
@@ -17,15 +17,15 @@ def adopt_policy(recipe: RecipeFile, out: Out) -> None:
         if job.done:
             return
         init = job.settings["policy"]["init"]
-        folder = EMBEDDED if init == "embedded" else Path(init)
+        folder = SHIPPED.get(init, Path(init))
         if folder.is_dir():
             if not (folder / "config.json").is_file():
                 raise UserError("no config.json in the model folder", folder, "check policy.init")
             files, place = folder_checksums(folder), str(folder.resolve())
             digest = checksums_digest(files)
-            if init == "embedded":
-                place = "embedded"
-        elif init.startswith(("/", ".", "~")) or init == "embedded":
+            if init in SHIPPED:
+                place = init
+        elif init.startswith(("/", ".", "~")) or init in SHIPPED:
             raise UserError("model folder not found", folder, "check policy.init")
         else:
             revision = job.settings["policy"]["revision"] or "main"

@@ -145,11 +145,9 @@ class Plan:
         """Manifest of the policy with which a round starts."""
         if number > 1:
             return self.path(layout.in_round(phase, number - 1, "policy"))
-        names = list(self.recipe.phases)
-        place = names.index(phase)
-        if place == 0:
+        earlier = self.recipe.start_of(phase)
+        if earlier is None:
             return self.path(layout.BASE)
-        earlier = names[place - 1]
         if self.recipe.phases[earlier].hand_on == "best":
             return self.path(layout.best(earlier))
         last = self.recipe.phases[earlier].rounds

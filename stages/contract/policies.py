@@ -8,8 +8,11 @@ from stages.artifacts.manifest import Manifest, read_manifest
 from stages.runtime.errors import UserError
 
 KIND = "policy"
-EMBEDDED = Path(__file__).resolve().parents[2] / "data" / "world" / "base_model"
-"""The base model of the embedded world, which this project ships."""
+WORLD = Path(__file__).resolve().parents[2] / "data" / "world"
+EMBEDDED = WORLD / "base_model"
+SHIPPED = {"embedded": EMBEDDED, "embedded-reader": WORLD / "reader_model"}
+"""The base models of the embedded world that this project ships, by the name of `policy.init`: one
+that goes on with comments, and an encoder-decoder that answers questions from passages."""
 
 
 def read_policy(path: Path) -> Manifest:
@@ -23,8 +26,8 @@ def policy_folder(policy: Manifest, run_folder: Path) -> str:
     A policy that Rondo trained stands below the run's folder, any other where it always stood.
     """
     place = str(policy.facts["folder"])
-    if place == "embedded":
-        return str(EMBEDDED)
+    if place in SHIPPED:
+        return str(SHIPPED[place])
     if policy.facts["external"]:
         return place
     folder = run_folder / place

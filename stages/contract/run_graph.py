@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stages.artifacts.provenance import Graph, read_graph
-from stages.contract.policies import EMBEDDED
+from stages.contract.policies import SHIPPED
 from stages.runtime.atomic import read_json
 from stages.runtime.errors import UserError
 from stages.settings import layout
@@ -15,7 +15,7 @@ def run_graph(run_folder: Path) -> Graph:
     """All artifacts of a run and what came from what."""
     tidy = run_folder / layout.TIDY
     removed = read_json(tidy, "note of what was removed")["removed"] if tidy.is_file() else ()
-    return read_graph(run_folder, frozenset(removed), {"embedded": EMBEDDED})
+    return read_graph(run_folder, frozenset(removed), SHIPPED)
 
 
 def run_folder_of(path: Path) -> Path:

@@ -58,7 +58,8 @@ class BaseModelSettings(Strict):
 
 
 class PolicySettings(Strict):
-    """The model to align. ``init`` is a folder, a hub name, ``embedded`` or ``from_scratch``."""
+    """The model to align. ``init``: a folder, a hub name, ``from_scratch``, or a shipped model
+    (``embedded``, ``embedded-reader``)."""
 
     init: str
     tokenizer: str | None = Field(None, description="null: the one beside the model")

@@ -125,6 +125,11 @@ class PhaseSettings(Strict):
     """A phase: starts from a policy, ends with a policy."""
 
     rounds: Positive = 1
+    start_from: str | None = Field(
+        None,
+        description="the earlier phase whose policy it starts from, or `base`; null: the phase "
+        "that stands before it",
+    )
     hand_on: Literal["last", "best"] = Field(
         "last", description="the policy that the next phase starts from"
     )

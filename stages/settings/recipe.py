@@ -28,6 +28,8 @@ from stages.settings.yaml_file import load_yaml
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 LONGEST = 100
 """Characters of a name: it becomes part of the names of files, which have 255 bytes at most."""
+BASE = "base"
+"""How `start_from` names the base policy."""
 Bounds = Annotated[tuple[float, float], Field(strict=False, description="low and high")]
 CONDITION = re.compile(r"^(<|<=|>|>=)\s*(\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*(x?)$")
 
@@ -222,6 +224,20 @@ class Recipe(Strict):
         return self
 
     @model_validator(mode="after")
+    def _starts_exist(self) -> Recipe:
+        before = [BASE]
+        for name, phase in self.phases.items():
+            if name == BASE:
+                raise ValueError(f"a phase cannot be called {BASE!r}")
+            if phase.start_from is not None and phase.start_from not in before:
+                raise ValueError(
+                    f"phases.{name}.start_from: {phase.start_from!r} does not stand before it; "
+                    f"give one of {before}"
+                )
+            before.append(name)
+        return self
+
+    @model_validator(mode="after")
     def _metrics_exist(self) -> Recipe:
         attributes = {scorer.attribute for scorer in self.judges().values()}
         others = {"distinct", "finished", "kl", "length", "perplexity", "rouge", "selection"}
@@ -257,6 +273,14 @@ class Recipe(Strict):
                 least = "processes" if each == 1 else f"{each} times processes"
                 raise ValueError(f"{key}.batch_size {size} is less than {least} {self.processes}")
         return self
+
+    def start_of(self, phase: str) -> str | None:
+        """The phase whose policy a phase starts from; None: the base policy."""
+        named = self.phases[phase].start_from
+        if named is None:
+            names = [BASE, *self.phases]
+            named = names[names.index(phase) - 1]
+        return None if named == BASE else named
 
     def judges(self) -> dict[str, AnyScorer]:
         """All scorers by name, trained ones and others."""

@@ -96,6 +96,13 @@ class Questions:
             if use_of(subject, asked) in uses:
                 yield self.question(subject, asked)
 
+    def plain(self) -> Iterator[Question]:
+        """Questions after one thing only, for every subject: practice, of no use and no split."""
+        for about, subjects in self.subjects.items():
+            for subject in subjects:
+                for relation in Phrases.load().relations[about]:
+                    yield self.question(subject, (relation,))
+
     @cached_property
     def _keys(self) -> list[tuple[str, tuple[str, ...]]]:
         """All subjects with all that can be asked of them, mixed; a place after some people."""
