@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.control import pooled_control
+from benchmarks.qualities import before_and_after, turned
 from stages.runtime.atomic import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -110,6 +111,27 @@ def vllm_throughput() -> dict[str, Any]:
     return {f"top_k {cell['top_k']}": cell for cell in cells}
 
 
+def questions(recipe: str, phase: str, *others: str) -> Callable[[], dict[str, Any]]:
+    """Long-form QA at `tiny` with each seed: its three true qualities before and after a phase."""
+
+    def measured() -> dict[str, Any]:
+        runs = {seed: f"evidence-{recipe}-s{seed}" for seed in SEEDS}
+        for seed, run in runs.items():
+            snakemake(2, f"recipe={recipe}", "scale=tiny", f"seed={seed}", f"run={run}")
+        folders = [ROOT / "results" / run for run in runs.values()]
+        pooled = {name: before_and_after(folders, name) for name in (phase, *others)}
+        each = {
+            str(seed): {name: before_and_after([folder], name) for name in (phase, *others)}
+            | {"models": summary_of(folder.name)["models"]}
+            for seed, folder in zip(SEEDS, folders, strict=True)
+        }
+        return {"pooled": pooled, "seeds": each} | (
+            {} if others else {"turned": turned(folders, phase)}
+        )
+
+    return measured
+
+
 CELLS: dict[str, dict[str, Callable[[], dict[str, Any]]]] = {
     "A": {
         "seeds": seeds,
@@ -124,6 +146,11 @@ CELLS: dict[str, dict[str, Callable[[], dict[str, Any]]]] = {
         "perspective": perspective,
         "vllm": vllm_throughput,
     },
+    "C": {
+        "lfqa-nlf": questions("lfqa-nlf", "align"),
+        "lfqa-quark": questions("lfqa-quark", "align"),
+        "lfqa-ppo": questions("lfqa-fgrlhf", "align", "holistic"),
+    },
 }
 """Cells by issue. No two cells have one name."""
 
@@ -136,9 +163,14 @@ def snakemake(cores: int, *config: str) -> float:
     return time.monotonic() - start
 
 
+def summary_of(run: str) -> Any:
+    """A run's summary."""
+    return json.loads((ROOT / "results" / run / "summary.json").read_text())
+
+
 def digest_of(run: str) -> dict[str, Any]:
     """The main figures of a run's summary."""
-    summary = json.loads((ROOT / "results" / run / "summary.json").read_text())
+    summary = summary_of(run)
     phase = summary["phases"][-1]
     rounds = [
         {

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from stages.metrics.rewards import Pieces, Share, selection, shares
+from stages.metrics.rewards import Pieces, Share, selection, shares, unscaled
 from stages.metrics.rouge import KINDS, rouge
 
 SEGMENTS = [[0.3, 0.3, -0.3], [], [-0.3], [0.3]]
@@ -39,6 +39,13 @@ def test_an_attribute_of_whole_answers_has_a_mean_alone() -> None:
     found = shares(values, np.array([True, True]), pieces, np.array([0, 1]), 2)
     assert set(found) == {"mean"}
     assert found["mean"].estimate(1).value == 0.75
+
+
+def test_scaled_values_as_deviations_again() -> None:
+    """Spec §7: the mean of z * 0.3, divided by 0.3; a bias is taken off first."""
+    z = np.array([2.0, -1.0, 0.5])
+    mean = Share(z * 0.3 + 0.1, np.ones(3))
+    assert unscaled(mean, 0.3, 0.1).estimate(1).value == pytest.approx(z.mean())
 
 
 def test_the_published_selection_score() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from stages.evaluation.measure import Judged, Metrics, Table, tag_vectors
 from stages.feedback.tags import Vocabulary
 from stages.metrics.bootstrap import per_group, ratio
-from stages.metrics.rewards import Share, selection, shares
+from stages.metrics.rewards import Share, selection, shares, unscaled
 from stages.metrics.rouge import KINDS, rouge
 from stages.text.sentences import Sentences
 
@@ -28,6 +28,8 @@ def reward_shares(table: Table, judged: Judged, vector: Sequence[int]) -> Shares
         table.groups[rows],
         table.prompts,
     )
+    if judged.scaled is not None:
+        found["z"] = unscaled(found["mean"], *judged.scaled)
     return {f"{judged.attribute}.{name}{judged.suffix}": value for name, value in found.items()}
 
 

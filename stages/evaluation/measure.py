@@ -31,6 +31,8 @@ class Judged:
     present: NDArray[np.bool_]
     pieces: Pieces
     """What the scorer said of each answer's segments."""
+    scaled: tuple[float, float] | None = None
+    """Scale and bias that were put on normalised values; None: they were not normalised."""
 
 
 class Table:

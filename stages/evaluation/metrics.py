@@ -39,6 +39,7 @@ from stages.metrics.rewards import Pieces
 from stages.models.device import pick_device, pick_precision
 from stages.models.load import load_policy
 from stages.runtime.hashing import seed_from
+from stages.settings.models import AnyScorer
 from stages.settings.recipe import EvaluationSettings
 from stages.text.conditioning import QueryEncoder
 from stages.text.sentences import load_sentences
@@ -105,9 +106,17 @@ def _judged(job: Job, settings: EvaluationSettings, measured: Measured) -> list[
                 values[index], present[index] = row["value"], True
                 segments[index] = [span["value"] for span in row["spans"]]
         suffix = "" if name in settings.all_judges else ".scorer"
-        attribute = job.recipe.judges()[name].attribute
-        found.append(Judged(attribute, suffix, values, present, Pieces.of(segments)))
+        scorer = job.recipe.judges()[name]
+        pieces = Pieces.of(segments)
+        found.append(Judged(scorer.attribute, suffix, values, present, pieces, _scaled(scorer)))
     return found
+
+
+def _scaled(scorer: AnyScorer) -> tuple[float, float] | None:
+    """What was put on a scorer's values after they were normalised."""
+    if scorer.kind != "preference" or scorer.normalise != "z":
+        return None
+    return scorer.scale, scorer.bias
 
 
 def _likelihoods(

@@ -77,6 +77,11 @@ def shares(
     return found
 
 
+def unscaled(mean: Share, scale: float, bias: float) -> Share:
+    """The mean in deviations of the training answers: values were z * scale + bias (spec §7)."""
+    return Share((mean.above - bias * mean.below) / scale, mean.below)
+
+
 def selection(
     parts: Mapping[str, Share],
     bounds: Mapping[str, tuple[float, float]],

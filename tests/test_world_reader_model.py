@@ -1,0 +1,56 @@
+"""The shipped reader answers questions that it has not seen from the passages beside them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from stages.contract.policies import SHIPPED
+from stages.generation.engines import build_engine
+from stages.generation.protocol import Decoding, Request
+from stages.models.load import load_tokenizer
+from stages.tasks.world_questions import WorldQuestions
+from stages.text.conditioning import QueryEncoder
+from stages.world.qa.truth import Truth
+
+READER = SHIPPED["embedded-reader"]
+QUESTIONS = 100
+
+
+@pytest.fixture(scope="module")
+def answers() -> list[tuple[Truth, str]]:
+    """What it says, without drawing, to held-out questions."""
+    return list(_answers())
+
+
+def _answers() -> Iterator[tuple[Truth, str]]:
+    tokenizer = load_tokenizer(READER)
+    encoder = QueryEncoder(tokenizer)
+    task = WorldQuestions(None)
+    asked = list(itertools.islice(task.source.of("test"), QUESTIONS))
+    prompts = itertools.islice(task.prompts("test", None), QUESTIONS)
+    requests = [
+        Request(str(index), index, encoder.query_ids(str(prompt.text)))
+        for index, prompt in enumerate(prompts)
+    ]
+    engine = build_engine("hf", READER)
+    for done in engine.generate(requests, Decoding(max_new_tokens=48, temperature=0.0)):
+        question = asked[int(done.sample_id)]
+        pages = [(page.title, " ".join(page.sentences)) for page in question.pages]
+        text = tokenizer.decode(list(done.token_ids), skip_special_tokens=True)
+        yield Truth(question.text, pages), text
+
+
+def test_it_is_small() -> None:
+    assert (READER / "model.safetensors").stat().st_size <= 8_000_000
+
+
+def test_it_says_what_is_asked_and_what_is_so(answers: list[tuple[Truth, str]]) -> None:
+    said = [clause for truth, text in answers for clause in truth.read(text)]
+    complete = sum(truth.completeness(truth.read(text)) for truth, text in answers) / len(answers)
+    relevant = sum(clause.relevant for clause in said) / len(said)
+    factual = sum(clause.factual for clause in said) / len(said)
+    print(f"relevant {relevant:.3f}, factual {factual:.3f}, complete {complete:.3f}")
+    assert min(relevant, factual, complete) >= 0.9
