@@ -1,6 +1,6 @@
-"""One stack of layers that turns token ids into states: what a head stands on.
+"""Layers that turn token ids into states: what a head stands on.
 
-An encoder, a decoder, or the encoder of an encoder-decoder (T5 and its kin).
+An encoder, a decoder, the encoder of an encoder-decoder (T5 and its kin), or both its stacks.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ PROBE = (5, 6, 7, 8)
 
 
 def load_backbone(
-    folder: str | Path, dtype: torch.dtype
+    folder: str | Path, dtype: torch.dtype, both: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The stack of a model folder or hub name in eval mode, and its tokenizer.
 
-    Weights that are missing, and an encoder-decoder whose encoder does not stand alone: UserError.
+    ``both`` takes both stacks of an encoder-decoder. Weights that are missing, an encoder-decoder
+    whose encoder does not stand alone, and ``both`` of a model that has one stack: UserError.
     """
     check_model_folder(folder)
     tokenizer = load_tokenizer(folder)
     with explain_load(folder):
-        kind = _kind(AutoConfig.from_pretrained(str(folder)), folder)
+        kind = _kind(AutoConfig.from_pretrained(str(folder)), folder, both)
         backbone, info = kind.from_pretrained(str(folder), dtype=dtype, output_loading_info=True)
     # Encoders are published without the pooler that the library adds and that nothing here reads.
     info["missing_keys"] = {key for key in info["missing_keys"] if not key.startswith("pooler.")}
@@ -46,11 +47,15 @@ def load_backbone(
 
 
 def fresh_backbone(
-    architecture: str, sizes: dict[str, Any], tokenizer: PreTrainedTokenizerBase, seed: int
+    architecture: str,
+    sizes: dict[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
+    seed: int,
+    both: bool = False,
 ) -> PreTrainedModel:
-    """A new fp32 stack in eval mode, the same for the same seed; see ``fresh_policy``."""
+    """New fp32 layers in eval mode, the same for the same seed; see ``fresh_policy``."""
     config = fresh_config(architecture, sizes, tokenizer)
-    return random_model(_kind(config, architecture), config, seed)
+    return random_model(_kind(config, architecture, both), config, seed)
 
 
 @torch.no_grad()
@@ -79,13 +84,49 @@ def hidden_states(
     return backbone(input_ids=input_ids, attention_mask=mask, **options).last_hidden_state
 
 
+def states_of_both(
+    backbone: PreTrainedModel, input_ids: Tensor, lengths: Tensor, splits: Tensor
+) -> Tensor:
+    """States [B, L, H] of both stacks of an encoder-decoder, each where its token stands.
+
+    Of row b of the right-padded ids [B, L] the encoder reads the first ``splits[b]`` tokens, at
+    least one; the decoder reads those from there to ``lengths[b]``, and the state of a token is
+    the one in which the decoder has read it. What stands behind a row is zero.
+    """
+    prompt, answer = int(splits.max()), int((lengths - splits).max())
+    asked = torch.arange(prompt, device=input_ids.device) < splits[:, None]
+    steps = torch.arange(answer, device=input_ids.device)
+    said = steps < (lengths - splits)[:, None]
+    at = (splits[:, None] + steps).clamp(max=input_ids.shape[1] - 1)
+    start = input_ids.new_full((len(input_ids), 1), backbone.config.decoder_start_token_id)
+    found = backbone(
+        input_ids=input_ids[:, :prompt].masked_fill(~asked, 0),
+        attention_mask=asked.long(),
+        decoder_input_ids=torch.cat([start, input_ids.gather(1, at).masked_fill(~said, 0)], 1),
+        decoder_attention_mask=torch.cat([torch.ones_like(start), said.long()], 1),
+    )
+    encoded = found.encoder_last_hidden_state
+    states = encoded.new_zeros(*input_ids.shape, encoded.shape[-1])
+    states[:, :prompt] = torch.where(asked[:, :, None], encoded, torch.zeros_like(encoded))
+    rows, _ = said.nonzero(as_tuple=True)
+    return states.index_put((rows, at[said]), found.last_hidden_state[:, 1:][said])
+
+
 def has_global_attention(backbone: PreTrainedModel) -> bool:
     """Whether tokens can be chosen that attend to all others."""
     return backbone.config.model_type == "longformer"
 
 
-def _kind(config: Any, where: str | Path) -> Any:
-    """The library's class for one stack of an architecture."""
+def _kind(config: Any, where: str | Path, both: bool) -> Any:
+    """The library's class for one stack of an architecture, or for both."""
+    if both:
+        if config.is_encoder_decoder:
+            return AutoModel
+        raise UserError(
+            "stacks: both is for models with an encoder and a decoder, and this has one stack",
+            where,
+            "leave stacks out, or take a T5",
+        )
     encodes = {"t5", "mt5", "umt5", "t5gemma"}
     if config.model_type in encodes & set(MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES):
         return AutoModelForTextEncoding

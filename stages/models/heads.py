@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from stages.models.backbones import hidden_states, load_backbone
+from stages.models.backbones import hidden_states, load_backbone, states_of_both
 from stages.models.pooling import Pool, pool
 from stages.runtime.atomic import read_json, whole_folder, write_json
 from stages.runtime.errors import UserError
@@ -36,11 +36,14 @@ class HeadShape:
     ``pool``: how the states of a text become one vector, or ``places``: each state that is asked
     for stands by itself. ``outputs``: one name for each output. ``dense``: a layer of the
     backbone's width with tanh below the outputs, as RoBERTa's and Longformer's classifiers have.
+    ``both``: the backbone is an encoder-decoder whose encoder reads the first part of a text and
+    whose decoder the rest.
     """
 
     pool: Pool | Places
     outputs: tuple[str, ...]
     dense: bool = False
+    both: bool = False
 
 
 class HeadedModel(nn.Module):
@@ -55,17 +58,27 @@ class HeadedModel(nn.Module):
         self.head = nn.Linear(width, len(shape.outputs))
         self.dropout = nn.Dropout(HEAD_DROPOUT)
 
-    def forward(self, input_ids: Tensor, lengths: Tensor, places: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        input_ids: Tensor,
+        lengths: Tensor,
+        places: Tensor | None = None,
+        splits: Tensor | None = None,
+    ) -> Tensor:
         """Values in fp32 of right-padded ids [B, L] with ``lengths`` [B] tokens.
 
         [B, outputs] of pooled texts; of ``places`` [N], indices into the flattened [B * L],
-        [N, outputs].
+        [N, outputs]. ``splits`` [B]: how many tokens the encoder of ``both`` reads.
         """
         inside = torch.arange(input_ids.shape[1], device=input_ids.device)[None] < lengths[:, None]
         # Masked positions hold a valid id: what stands there cannot matter.
         ids = input_ids.masked_fill(~inside, 0)
         pooled = self.shape.pool != "places"
-        hidden = hidden_states(self.backbone, ids, inside.long(), global_first=pooled)
+        if self.shape.both:
+            assert splits is not None, "two stacks share a text"
+            hidden = states_of_both(self.backbone, ids, lengths, splits)
+        else:
+            hidden = hidden_states(self.backbone, ids, inside.long(), global_first=pooled)
         if self.shape.pool == "places":
             assert places is not None, "the head of this model reads places"
             return self._read(hidden.flatten(0, 1).index_select(0, places))
@@ -144,8 +157,9 @@ def load_headed_model(
     A folder without head, or with a head that lacks a weight or has another shape: UserError.
     """
     path = Path(folder)
-    backbone, tokenizer = load_backbone(folder, dtype)
-    model = HeadedModel(backbone, _read_shape(path / HEAD_SHAPE))
+    shape = _read_shape(path / HEAD_SHAPE)
+    backbone, tokenizer = load_backbone(folder, dtype, shape.both)
+    model = HeadedModel(backbone, shape)
     if not (path / HEAD_WEIGHTS).is_file():
         raise UserError("model has no head", path / HEAD_WEIGHTS, "train the reward model again")
     try:
@@ -163,4 +177,5 @@ def _read_shape(path: Path) -> HeadShape:
     known = (*get_args(Pool), *get_args(Places))
     if not names or value.get("pool") not in known:
         raise UserError("head description is damaged", path, "train the reward model again")
-    return HeadShape(value["pool"], tuple(names), bool(value.get("dense", False)))
+    flags = {name: bool(value.get(name, False)) for name in ("dense", "both")}
+    return HeadShape(value["pool"], tuple(names), **flags)

@@ -49,7 +49,8 @@ class QaNetwork:
 
     def read(self, texts: Sequence[JudgedText]) -> list[Reading]:
         """Token ids of texts; the log says how many had to be cut."""
-        readings = Reader(self.tokenizer, self.limit, self.marks).read(texts)
+        both = self.model.shape.both
+        readings = Reader(self.tokenizer, self.limit, self.marks, both).read(texts)
         contexts = sum(reading.prompt_cut > 0 for reading in readings)
         answers = sum(reading.answer_cut > 0 for reading in readings)
         if contexts or answers:
@@ -86,8 +87,11 @@ class QaNetwork:
             width = input_ids.shape[1]
             flat = [number * width + mark for number, row in enumerate(rows) for mark in row.marks]
             places = torch.tensor(flat, dtype=torch.int64, device=self.device)
+        splits = None
+        if self.model.shape.both:
+            splits = torch.tensor([row.split for row in rows], device=self.device)
         with autocast(self.precision, self.device):
-            return self.model(input_ids, lengths, places)
+            return self.model(input_ids, lengths, places, splits)
 
     def _count(self, row: Reading) -> int:
         return len(row.marks) if self.model.shape.pool == "places" else 1
@@ -103,7 +107,8 @@ def network(
     """A network around a model; ``most`` is what the recipe lets it read at most."""
     known = longest_input(model.backbone.config, tokenizer)
     limit = min((n for n in (most, known) if n is not None), default=None)
-    marks: Marks = "before" if reads_ahead(model.backbone) else "after"
+    ahead = not model.shape.both and reads_ahead(model.backbone)
+    marks: Marks = "before" if ahead else "after"
     return QaNetwork(model, tokenizer, limit, marks, batch_tokens, precision)
 
 

@@ -39,13 +39,15 @@ class Reading:
     """Token ids and the places of the marks in them, of the first ``len(marks)`` segments.
 
     Those are the segments that are read whole. ``prompt_cut`` and ``answer_cut`` say how many
-    tokens did not fit.
+    tokens did not fit. ``split``: the tokens that an encoder reads, where a decoder reads the
+    rest; 0 where one stack reads all.
     """
 
     token_ids: tuple[int, ...]
     marks: tuple[int, ...] = ()
     prompt_cut: int = 0
     answer_cut: int = 0
+    split: int = 0
 
 
 def whole_text(asked: QaPrompt, context: Context, answer: str) -> JudgedText:
@@ -72,13 +74,18 @@ class Reader:
     """Turns texts into readings for one tokenizer; ``limit`` None: of any length.
 
     What does not fit is taken from the end of the context, whose passages come last; the answer
-    stays whole. Only of an answer that is too long by itself the end is cut.
+    stays whole. Only of an answer that is too long by itself the end is cut. ``both``: an encoder
+    reads the prompt without its last word, framed as a prompt of its own, a decoder the answer.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, limit: int | None, marks: Marks = "before"
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        limit: int | None,
+        marks: Marks = "before",
+        both: bool = False,
     ) -> None:
-        self.tokenizer, self.limit, self.marks = tokenizer, limit, marks
+        self.tokenizer, self.limit, self.marks, self.both = tokenizer, limit, marks, both
         self._start, self._end = special_frame(tokenizer)
         self._mark = mark_id(tokenizer)
 
@@ -91,21 +98,26 @@ class Reader:
         # The first token that spells a character of a word, or the blank before it: byte-level
         # tokenizers begin a word with its blank.
         split = bisect.bisect_right(ends, text.answer_at - 1)
-        starts = [bisect.bisect_right(ends, place - 1) - split for place in text.starts]
-        answer, marks = self._marked(ids[split:], starts)
+        begin = bisect.bisect_right(ends, text.answer_at + len(ANSWER)) if self.both else split
+        starts = [bisect.bisect_right(ends, place - 1) - begin for place in text.starts]
+        answer, marks = self._marked(ids[begin:], starts)
         frame = len(self._start) + len(self._end)
         room = len(ids) + len(marks) if self.limit is None else max(self.limit - frame, 0)
         kept = min(split, max(room - len(answer), 0))
         shown = answer[: room - kept]
-        first = len(self._start) + kept
+        prompt = [*self._start, *ids[:kept]]
+        if self.both:
+            prompt += self._end
+        first = len(prompt)
         # Before a segment stands its mark, and it is read where the next one begins.
         ends = [*marks[1:], len(answer)] if self.marks == "before" else [at + 1 for at in marks]
         read = [at for at, end in zip(marks, ends, strict=False) if end <= len(shown)]
         return Reading(
-            token_ids=(*self._start, *ids[:kept], *shown, *self._end),
+            token_ids=(*prompt, *shown, *(() if self.both else self._end)),
             marks=tuple(first + at for at in read),
             prompt_cut=split - kept,
             answer_cut=len(answer) - len(shown),
+            split=first if self.both else 0,
         )
 
     def _marked(self, ids: Sequence[int], starts: Sequence[int]) -> tuple[list[int], list[int]]:

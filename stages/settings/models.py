@@ -219,6 +219,11 @@ class AnswerScorer(Strict):
         "(its encoder); `policy` for that of the recipe; `from_scratch`",
     )
     base_model: ScratchSettings | None = None
+    stacks: Literal["encoder", "both"] = Field(
+        "encoder",
+        description="of an encoder-decoder: the encoder reads question and answer, or `both`: the "
+        "encoder reads the question and its passages, the decoder the answer",
+    )
     steps: Positive
     batch_size: Positive = Field(description="answers, or comparisons, per step")
     max_tokens: Positive | None = Field(

@@ -147,21 +147,32 @@ def _new_network(
 ) -> QaNetwork:
     """A model with a new head, ready to be trained."""
     device = pick_device()
+    both = settings.stacks == "both"
     if base == SCRATCH:
         assert settings.base_model is not None
         made = settings.base_model
         tokenizer = train_tokenizer(lesson.texts(rows), made.vocabulary)
-        backbone = fresh_backbone(made.architecture, dict(made.config), tokenizer, seed % 2**31)
+        backbone = fresh_backbone(
+            made.architecture, dict(made.config), tokenizer, seed % 2**31, both
+        )
     else:
-        backbone, tokenizer = load_backbone(base, torch.float32)
-    pool = natural_pool(backbone, tokenizer) if lesson.pool == "auto" else lesson.pool
+        backbone, tokenizer = load_backbone(base, torch.float32, both)
+    pool = lesson.pool
+    if pool == "auto":
+        pool = "last" if both else natural_pool(backbone, tokenizer)
+    if both and pool in ("first", "mean"):
+        raise UserError(
+            "a decoder has read the whole answer at its last token only",
+            f"attribute {settings.attribute}",
+            "with stacks: both, pool: last or auto",
+        )
     if pool == "first" and not reads_ahead(backbone):
         raise UserError(
             "the first token of a decoder has seen nothing of the answer",
             f"attribute {settings.attribute}",
             "pool: last, mean or auto",
         )
-    shape = HeadShape(pool, lesson.outputs, lesson.dense)
+    shape = HeadShape(pool, lesson.outputs, lesson.dense, both)
     model = headed(backbone, shape, seed).to(device).eval()
     name_outputs(model)
     precision = pick_precision(job.settings["precision"], device)
