@@ -18,3 +18,7 @@ onstart:
 
 onsuccess:
     print_outcome(plan)
+
+
+onerror:
+    print_failures(plan)
