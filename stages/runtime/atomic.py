@@ -84,7 +84,7 @@ def read_json(path: Path, what: str = "file") -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{what} not found", path, "run the step that makes it") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise UserError(
             f"{what} cannot be read ({error.__class__.__name__})", path, "remove it and run again"
         ) from None
