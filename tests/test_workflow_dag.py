@@ -76,6 +76,15 @@ def test_a_run_that_fails_says_why_in_the_words_of_the_stage(tmp_path: Path) -> 
     assert "another day" not in ended.stderr
 
 
+def test_a_results_folder_that_cannot_be_written_is_told_in_a_line(tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path / "tree")
+    ended = workflow.run("--cores", "1", results="/sys/rondo")  # where nobody makes a folder
+    assert ended.returncode == 1
+    assert "error: cannot write here (/sys/rondo" in ended.stderr
+    assert "outcome.py" not in ended.stderr, "a traceback"
+    assert not list((workflow.folder / ".snakemake").glob("locks/*"))
+
+
 def test_a_finished_run_has_nothing_to_do(finished: Workflow) -> None:
     assert finished.planned(shards=2) == {}
 

@@ -12,7 +12,8 @@ wildcard_constraints:
 
 
 onstart:
-    write_recipe(plan)
+    with told_by_snakemake():
+        write_recipe(plan)
     print_notices(plan)
 
 
