@@ -1,7 +1,7 @@
 # The whole DAG at a glance. Rules stand in workflow/rules by phase of work;
 # which jobs there are and what they depend on is decided in workflow/planner.py.
-from workflow.errors import plan_or_exit
-from workflow.outcome import print_notices, print_outcome, write_recipe
+from workflow.errors import plan_or_exit, told_by_snakemake
+from workflow.outcome import print_failures, print_notices, print_outcome, write_recipe
 from workflow.planner import judging_options
 
 

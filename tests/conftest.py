@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
@@ -35,6 +36,15 @@ def nothing_runs_on() -> Iterator[None]:
     yield
     if "launched" in sys.modules:
         sys.modules["launched"].end_all()
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file grows beyond 8 KB while the test runs: writers meet it as they meet a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_192, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture

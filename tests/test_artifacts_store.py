@@ -228,6 +228,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
         "a scores table where a prompts table is needed",
     ),
     "unknown kind": (lambda path: rewrite(path, kind=b"poems"), "unknown kind 'poems'"),
+    "a kind of no text": (lambda path: rewrite(path, kind=b"\xff"), "unknown kind"),
     "a column less": (without_a_column, "column text is missing"),
     "another type": (column_of_another_type, "column text of a prompts table is int64, not string"),
 }

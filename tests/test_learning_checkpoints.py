@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from stages.learning.optimizer import AdamSettings
 from stages.learning.reference import Reference
 from stages.learning.schedules import Schedule
 from stages.learning.trainer import StepRecord, Trainer, TrainSettings
-from stages.runtime.atomic import read_json
+from stages.runtime.atomic import explain_disk, read_json
 from stages.runtime.errors import Preempted
 
 STEPS, EVERY = 11, 3
@@ -89,11 +90,10 @@ def doomed(folder: Path, where: str) -> None:
     elif where == "writing":  # half of the checkpoint of step 6 is on the disk
         save = torch.save
 
-        def half(state: object, path: Path) -> None:
-            save(state, path)
-            if "step-00000006" in str(path):
-                with Path(path).open("r+b") as stream:
-                    stream.truncate(100)
+        def half(state: object, file: BinaryIO) -> None:
+            save(state, file)
+            if "step-00000006" in file.name:
+                file.truncate(100)
                 die()
 
         torch.save = half
@@ -148,6 +148,16 @@ def test_old_ones_are_pruned_and_done_ones_cleared(tmp_path: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == ["step-00000006", "step-00000009"]
     trainer.checkpoints.clear()
     assert not folder.exists()
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_is_told_and_leaves_the_older_checkpoint(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, "k")
+    checkpoints.save(1, {"weights": torch.zeros(10)})
+    with pytest.raises((OSError, RuntimeError)) as caught:
+        checkpoints.save(2, {"weights": torch.zeros(100_000)})
+    assert "no space left on the disk" in str(explain_disk(caught.value))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
 
 def test_damaged_and_foreign_checkpoints_are_passed_over(

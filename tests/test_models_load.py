@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import DECODERS, save_tiny_policy, tiny_gpt2, tiny_llama, tiny_t5, tiny_tokenizer
 
+from stages.models.backbones import load_backbone
 from stages.models.freeze import blocks, freeze_blocks
 from stages.models.fresh import fresh_policy
 from stages.models.load import load_policy, save_policy
 from stages.models.precision import autocast, default_precision
+from stages.rewards.classifier import load_classifier
+from stages.runtime.atomic import explain_disk
 from stages.runtime.errors import UserError
 
 CPU = torch.device("cpu")
@@ -42,6 +46,40 @@ def test_the_dtype_is_the_callers(folder: Path) -> None:
     save_policy(tiny_gpt2().to(torch.bfloat16), tiny_tokenizer(), folder)
     model, _ = load_policy(folder, torch.float32, CPU)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_is_told_and_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(Exception) as caught:
+        save_policy(tiny_gpt2(), tiny_tokenizer(), tmp_path / "policy")
+    assert "no space left on the disk" in str(explain_disk(caught.value))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("load", "settings"),
+    [
+        (load_policy, {"dtype": torch.float32, "device": CPU}),
+        (load_backbone, {"dtype": torch.float32}),
+        (load_classifier, {"attribute": "toxicity", "label": 0}),
+    ],
+)
+def test_code_in_a_model_folder_is_never_run_nor_asked_about(
+    load: Callable[..., object],
+    settings: dict[str, object],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ran = folder / "ran"
+    (folder / "own.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    config = json.loads((folder / "config.json").read_text())
+    names = ("AutoConfig", "AutoModelForCausalLM", "AutoModelForSequenceClassification")
+    own = {"model_type": "own", "auto_map": dict.fromkeys(names, "own.Own")}
+    (folder / "config.json").write_text(json.dumps(config | own))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load(folder, **settings)
+    assert not ran.exists()
 
 
 def test_an_interrupted_save_leaves_the_old_folder(

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.runtime.atomic import (
-    explain_os_error,
+    explain_disk,
     read_json,
     whole_file,
     whole_folder,
@@ -89,14 +89,27 @@ def test_equal_values_are_equal_bytes(tmp_path: Path) -> None:
     ],
 )
 def test_disk_trouble_is_explained(number: int, words: str) -> None:
-    line = explain_os_error(OSError(number, os.strerror(number), "some/file"))
+    line = explain_disk(OSError(number, os.strerror(number), "some/file"))
     assert line is not None
     assert words in line
     assert "some/file" in line
 
 
 def test_other_os_errors_are_not_explained_away() -> None:
-    assert explain_os_error(OSError(errno.EIO, "input/output error")) is None
+    assert explain_disk(OSError(errno.EIO, "input/output error")) is None
+
+
+def test_a_full_disk_is_explained_where_a_library_tells_of_it_in_its_own_way() -> None:
+    words = "Error while serializing: I/O error: No space left on device (os error 28)"
+    assert "no space left" in str(explain_disk(ValueError(words)))
+    try:
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "some/file")
+        finally:
+            raise RuntimeError("unexpected pos 640 vs 598")
+    except RuntimeError as error:
+        assert "no space left on the disk (some/file)" in str(explain_disk(error))
+    assert explain_disk(RuntimeError("unexpected pos 640 vs 598")) is None
 
 
 # Errors are one line

@@ -59,6 +59,8 @@ def test_a_wrong_engine_or_setting_is_one_line_with_its_key(change: str, message
 
 @pytest.mark.parametrize("key", [SAMPLE, "evaluate"])
 def test_vllm_is_refused_for_an_encoder_decoder_before_any_job(tmp_path: Path, key: str) -> None:
+    for name in ("model.safetensors", "tokenizer.json"):
+        (tmp_path / name).touch()
     (tmp_path / "config.json").write_text(json.dumps({"is_encoder_decoder": True}))
     with pytest.raises(UserError, match=rf"no encoder-decoders.*\({key}.engine: vllm\)"):
         check_recipe(recipe(set={"policy": {"init": str(tmp_path)}, **engine(key)}))

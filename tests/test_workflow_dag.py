@@ -5,6 +5,7 @@ What is planned after a change is asked of a finished tree, as a user would meet
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -55,6 +56,33 @@ def test_each_job_of_a_run_ran_once(finished: Workflow) -> None:
     stages = Counter({re.sub(r"-m (stages|workflow)\.", "", k): n for k, n in calls.items() if k})
     stages["join"] = sum(n for name, n in stages.items() if name.startswith("join"))
     assert {name: stages[name] for name in RUN} == RUN
+
+
+def test_a_run_that_fails_says_why_in_the_words_of_the_stage(tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path / "tree")
+    older = workflow.folder / "results/trial/logs/tag/align-r1.log"
+    older.parent.mkdir(parents=True)
+    older.write_text("error: of another day\n")
+    os.utime(older, (0, 0))
+    events = 'echo \'{"event": "started"}\''
+    (workflow.folder / "stand_in.sh").write_text(
+        f"python() {{ {events}; echo 'error: what (where): how to mend it'; return 2; }}"
+    )
+    ended = workflow.run("--cores", "2", "--retries", "0")
+    assert ended.returncode == 1
+    said = [line for line in ended.stderr.splitlines() if "how to mend it" in line]
+    place = "results/trial/logs/adopt_policy/base.log"
+    assert f"{place}: error: what (where): how to mend it" in said
+    assert "another day" not in ended.stderr
+
+
+def test_a_results_folder_that_cannot_be_written_is_told_in_a_line(tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path / "tree")
+    ended = workflow.run("--cores", "1", results="/sys/rondo")  # where nobody makes a folder
+    assert ended.returncode == 1
+    assert "error: cannot write here (/sys/rondo" in ended.stderr
+    assert "outcome.py" not in ended.stderr, "a traceback"
+    assert not list((workflow.folder / ".snakemake").glob("locks/*"))
 
 
 def test_a_finished_run_has_nothing_to_do(finished: Workflow) -> None:

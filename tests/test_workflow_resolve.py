@@ -222,6 +222,31 @@ def test_an_empty_model_folder_is_found(tmp_path: Path) -> None:
         load_plan(CHOICE | {"set": f"policy.init={tmp_path}"})
 
 
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"config.json": "{}"}, "model folder has no weights (policy.init: "),
+        ({"config.json": "{}", "model.safetensors": ""}, "has no tokenizer (policy.init: "),
+        (
+            {"config.json": "[]", "model.safetensors": "", "tokenizer.json": ""},
+            "config.json is not a model's (policy.init: ",
+        ),
+        (
+            {"config.json": "{", "model.safetensors": "", "tokenizer.json": ""},
+            "model config cannot be read (JSONDecodeError) (policy.init: ",
+        ),
+    ],
+)
+def test_a_folder_that_cannot_be_a_model_costs_no_job(
+    tmp_path: Path, files: dict[str, str], message: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_plan(CHOICE | {"set": f"policy.init={tmp_path}"})
+    assert message in caught.value.line()
+
+
 # A folder belongs to one run
 
 

@@ -6,10 +6,10 @@ import os
 from difflib import get_close_matches
 from pathlib import Path
 
-from stages.runtime.atomic import read_json
 from stages.runtime.errors import UserError
 from stages.settings.engines import EngineSettings, trains_encoder_decoder
 from stages.settings.labels import check_activation, label_index
+from stages.settings.model_folders import check_model_folder, model_config
 from stages.settings.models import (
     READS_QUESTIONS,
     BaseModelSettings,
@@ -100,6 +100,8 @@ def _check_models(recipe: Recipe) -> None:
             raise UserError(
                 "no model folder here (config.json is missing)", f"{key}: {value}", "check the path"
             )
+        if value and looks_local(value) and key != "policy.tokenizer":
+            check_model_folder(value, f"{key}: {value}")
 
 
 def _check_architectures(recipe: Recipe) -> None:
@@ -123,8 +125,8 @@ def _check_labels(recipe: Recipe) -> None:
     for name, scorer in recipe.judges().items():
         if scorer.kind != "classifier" or not looks_local(scorer.model):
             continue
-        config = read_json(Path(scorer.model) / "config.json", "model config")
         where = f"scorers.{name}: {scorer.model}"
+        config = model_config(scorer.model, where)
         try:
             # Of two labels without names the library stores nothing.
             labels = config.get("id2label") or {0: "LABEL_0", 1: "LABEL_1"}
@@ -169,10 +171,10 @@ def _check_engines(recipe: Recipe) -> None:
         if phase.sample is not None
     }
     chosen["evaluate"] = recipe.evaluate
-    config = Path(recipe.policy.init) / "config.json"
+    init = recipe.policy.init
     encodes = trains_encoder_decoder(recipe.policy) or (
-        looks_local(recipe.policy.init)
-        and bool(read_json(config, "model's config").get("is_encoder_decoder"))
+        looks_local(init)
+        and bool(model_config(init, f"policy.init: {init}").get("is_encoder_decoder"))
     )
     for key, settings in chosen.items():
         if encodes and settings.engine == "vllm":

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import typer
 
-from stages.runtime.atomic import explain_os_error
+from stages.runtime.atomic import explain_disk
 from stages.runtime.command_line import run_command
 from stages.runtime.errors import EXIT_FAILURE, EXIT_USER, UserError
 from stages.runtime.inert import visible_traceback
@@ -42,7 +42,7 @@ def main() -> NoReturn:
         print(f"error: {error.line()}", file=sys.stderr)
         sys.exit(EXIT_USER)
     except Exception as error:
-        line = explain_os_error(error) if isinstance(error, OSError) else None
+        line = explain_disk(error)
         print(f"error: {line}" if line else visible_traceback(error), file=sys.stderr)
         sys.exit(EXIT_FAILURE)
 

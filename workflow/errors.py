@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from stages.runtime.atomic import explain_disk
 from stages.runtime.errors import EXIT_USER, UserError
 from stages.runtime.process import INVOCATION
 from workflow.environment import prepare_environment
@@ -30,3 +32,17 @@ def plan_or_exit(config: Mapping[str, Any]) -> Plan:
     except UserError as error:
         print(f"error: {error.line()}", file=sys.stderr, flush=True)
         os._exit(EXIT_USER)
+
+
+@contextlib.contextmanager
+def told_by_snakemake() -> Iterator[None]:
+    """Where Snakemake holds its lock: trouble with the disk as its own error, without traceback."""
+    from snakemake.exceptions import WorkflowError
+
+    try:
+        yield
+    except OSError as error:
+        line = explain_disk(error)
+        if line is None:
+            raise
+        raise WorkflowError(f"error: {line}") from None

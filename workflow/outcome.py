@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import psutil
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +18,8 @@ from workflow.looking.terminal import plain, screen
 from workflow.planner import Plan
 
 HEADLINE = ("toxicity.mean", "toxicity.mean.scorer", "perplexity.base", "distinct.2")
+LONGEST_LINE = 16_384
+"""Bytes at the end of a log that hold its last line."""
 
 
 def write_recipe(plan: Plan) -> None:
@@ -56,6 +59,26 @@ def print_outcome(plan: Plan) -> None:
             table.add_row(str(row["round"]), *map(Text, cells))
         console.print(table)
     console.print(f"report: {plain(plan.path(REPORT), 500)}")
+
+
+def print_failures(plan: Plan) -> None:
+    """Print where and why jobs of this Snakemake failed: the last line of their logs.
+
+    A job that ends well ends its log with an event, or writes none.
+    """
+    console = screen(sys.stderr)
+    started = psutil.Process().create_time()
+    for path in sorted(Path(plan.path("logs")).rglob("*.log")):
+        words = _last_line(path) if path.stat().st_mtime >= started else ""
+        if words and not words.startswith("{"):
+            console.print(f"{plain(str(path), 500)}: {plain(words, 2_000)}")
+
+
+def _last_line(path: Path) -> str:
+    with path.open("rb") as log:
+        log.seek(max(path.stat().st_size - LONGEST_LINE, 0))
+        lines = log.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
 
 
 def _cell(metric: dict[str, float] | None) -> str:

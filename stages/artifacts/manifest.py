@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from stages.artifacts.digest import ContentDigest
@@ -23,6 +24,19 @@ from stages.runtime.hashing import settings_hash
 FORMAT = 1
 SEAL = "seal"
 """Key of a manifest that holds a hash of all the others."""
+
+TYPES: dict[str, tuple[type, ...]] = {
+    "kind": (str,),
+    "digest": (str,),
+    "files": (list,),
+    "lineage": (dict,),
+    "rows": (int,),
+    "counters": (dict,),
+    "facts": (dict,),
+    "stopped": (str, NoneType),
+    "checksums": (dict, NoneType),
+}
+"""What the keys of a manifest hold; one of an older Rondo has no checksums."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +98,13 @@ def parse_manifest(value: Any, path: Path, kind: str | None = None) -> Manifest:
     again = "remove it and run again"
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise UserError("not a manifest that this Rondo reads", path, again)
-    if kind is not None and value.get("kind") != kind:
-        raise UserError(f"a manifest of {value.get('kind')!r}, not of {kind!r}", path, again)
+    for key, kinds in TYPES.items():
+        if not isinstance(value.get(key), kinds):
+            raise UserError(f"a damaged manifest ({key!r})", path, again)
+    if not all(isinstance(name, str) for name in value["files"]):
+        raise UserError("a damaged manifest ('files')", path, again)
+    if kind is not None and value["kind"] != kind:
+        raise UserError(f"a manifest of {value['kind']!r}, not of {kind!r}", path, again)
     try:
         return Manifest(
             kind=value["kind"],
@@ -96,7 +115,7 @@ def parse_manifest(value: Any, path: Path, kind: str | None = None) -> Manifest:
             counters=value["counters"],
             facts=value["facts"],
             stopped=value["stopped"],
-            checksums=value.get("checksums", {}),
+            checksums=value.get("checksums") or {},
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"a damaged manifest ({error})", path, again) from None

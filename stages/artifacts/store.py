@@ -228,7 +228,7 @@ def _damaged(path: Path, kind: TableKind | None, error: Exception) -> UserError:
 
 
 def _checked_kind(path: Path, metadata: dict[bytes, bytes], wanted: TableKind | None) -> TableKind:
-    name = metadata.get(KIND, b"").decode()
+    name = metadata.get(KIND, b"").decode(errors="replace")
     again = _again(path, wanted) if wanted else "choose another"
     if not name or LINEAGE not in metadata:
         raise UserError("a parquet file that Rondo did not write", path, again)

@@ -58,7 +58,8 @@ def _vllm(
 
     require_vllm()
     from stages.generation.vllm_engine import VllmEngine
-    from stages.models.load import check_model_folder, load_tokenizer
+    from stages.models.load import load_tokenizer
+    from stages.settings.model_folders import check_model_folder
 
     check_model_folder(folder)
     ends = [load_tokenizer(folder).eos_token_id]

@@ -121,7 +121,7 @@ def _check_policy(folder: str | Path) -> None:
     from transformers import AutoConfig
 
     with explain_load(folder):
-        config = AutoConfig.from_pretrained(str(folder))
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     if config.is_encoder_decoder:
         raise UserError(
             f"vLLM runs no encoder-decoders, and this policy is one ({config.model_type})",

@@ -17,6 +17,15 @@ STATE = "state.pt"
 HEADER = "checkpoint.json"
 
 
+def save_state(state: dict[str, Any], path: Path) -> None:
+    """Write what ``torch.load`` reads, through Python's file, which says why where it cannot.
+
+    torch's own file tells of a full disk only that the archive has an unexpected position.
+    """
+    with path.open("wb") as file:
+        torch.save(state, file)
+
+
 class Checkpoints:
     """A folder of checkpoints, of which the newest ``keep`` stay.
 
@@ -30,7 +39,7 @@ class Checkpoints:
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Write the state after ``step`` steps, then prune."""
         with whole_folder(self.folder / f"step-{step:08d}") as scratch:
-            torch.save(state, scratch / STATE)
+            save_state(state, scratch / STATE)
             header = {"key": self.key, "step": step, "sha256": file_digest(scratch / STATE)}
             write_json(scratch / HEADER, header)
         self._prune(step)

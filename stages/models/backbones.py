@@ -20,8 +20,9 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
 
 from stages.models.fresh import fresh_config, random_model
-from stages.models.load import check_model_folder, explain_load, load_tokenizer, refuse_missing
+from stages.models.load import explain_load, load_tokenizer, refuse_missing
 from stages.runtime.errors import UserError
+from stages.settings.model_folders import check_model_folder
 
 PROBE = (5, 6, 7, 8)
 """Token ids that any vocabulary has."""
@@ -38,8 +39,10 @@ def load_backbone(
     check_model_folder(folder)
     tokenizer = load_tokenizer(folder)
     with explain_load(folder):
-        kind = _kind(AutoConfig.from_pretrained(str(folder)), folder, both)
-        backbone, info = kind.from_pretrained(str(folder), dtype=dtype, output_loading_info=True)
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        backbone, info = _kind(config, folder, both).from_pretrained(
+            str(folder), dtype=dtype, output_loading_info=True, trust_remote_code=False
+        )
     # Encoders are published without the pooler that the library adds and that nothing here reads.
     info["missing_keys"] = {key for key in info["missing_keys"] if not key.startswith("pooler.")}
     refuse_missing(info, folder)

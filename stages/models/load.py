@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,9 @@ from transformers.utils.logging import disable_progress_bar
 from stages.models.forward import check_head
 from stages.runtime.atomic import whole_folder
 from stages.runtime.errors import UserError
+from stages.settings.model_folders import check_model_folder, check_tokenizer
 
 disable_progress_bar()  # a model loads in a moment; its bar would only break the log
-
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "*.model", "vocab.*")
 
 
 def load_policy(
@@ -39,9 +36,11 @@ def load_policy(
     check_model_folder(folder)
     tokenizer = load_tokenizer(folder)
     with explain_load(folder):
-        config = AutoConfig.from_pretrained(str(folder))
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
         kind: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        model, info = kind.from_pretrained(str(folder), dtype=dtype, output_loading_info=True)
+        model, info = kind.from_pretrained(
+            str(folder), dtype=dtype, output_loading_info=True, trust_remote_code=False
+        )
     refuse_missing(info, folder)
     model = model.to(device).eval()
     check_head(model, str(folder))
@@ -51,12 +50,10 @@ def load_policy(
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a folder or hub name; UserError where there is none or no end token."""
     path = Path(folder)
-    if path.is_dir() and not _has_tokenizer(path):
-        raise UserError(
-            "model folder has no tokenizer", folder, "save the model's tokenizer into the folder"
-        )
+    if path.is_dir():
+        check_tokenizer(path)
     with explain_load(folder):
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     for trace in ("is_local", "local_files_only"):
         # How it was loaded would otherwise be saved with it, and equal policies differ in bytes.
         tokenizer.init_kwargs.pop(trace, None)
@@ -80,27 +77,6 @@ def write_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
     """Write model and tokenizer into an existing folder, without the care of ``save_policy``."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-def check_model_folder(folder: str | Path, tokenizer: bool = True) -> None:
-    """Raise UserError when a local folder cannot be a model; hub names pass."""
-    path = Path(folder)
-    if not path.exists() and not _is_local(folder):
-        return
-    if not path.is_dir():
-        raise UserError("model folder not found", folder, "check the path or make the model first")
-    if not (path / "config.json").is_file():
-        raise UserError("model folder has no config.json", folder, "give a Hugging Face folder")
-    if not any(any(path.glob(pattern)) for pattern in WEIGHTS):
-        raise UserError("model folder has no weights", folder, "make or copy the model again")
-    if tokenizer and not _has_tokenizer(path):
-        raise UserError(
-            "model folder has no tokenizer", folder, "save the model's tokenizer into the folder"
-        )
-
-
-def _has_tokenizer(folder: Path) -> bool:
-    return any(any(folder.glob(pattern)) for pattern in TOKENIZERS)
 
 
 def refuse_missing(info: dict[str, Any], folder: str | Path) -> None:
@@ -132,9 +108,3 @@ class explain_load:  # noqa: N801 (a context manager reads as a verb)
         if Path(self.folder).exists():
             mend = "the folder is damaged or of another kind; make it again"
         raise UserError(f"model cannot be loaded ({error})", self.folder, mend) from error
-
-
-def _is_local(folder: str | Path) -> bool:
-    """Whether a name that is not on disk was meant as a path: hub names are ``owner/name``."""
-    text = str(folder)
-    return isinstance(folder, Path) or text.startswith((".", "/", "~")) or text.count(os.sep) > 1

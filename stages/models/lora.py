@@ -145,7 +145,7 @@ def adapter_rank(folder: str | Path) -> int | None:
 
 def _take_new_rows(base: PreTrainedModel, folder: str | Path) -> None:
     """Grow the base as the policy was grown for its tags, with the rows that the policy has."""
-    width = AutoConfig.from_pretrained(str(folder)).vocab_size
+    width = AutoConfig.from_pretrained(str(folder), trust_remote_code=False).vocab_size
     old = embedding_rows(base)
     if width <= old:
         return

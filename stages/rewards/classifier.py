@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from stages.models.load import check_model_folder, explain_load, refuse_missing
+from stages.models.load import explain_load, refuse_missing
 from stages.models.pooling import pool
 from stages.models.precision import Precision, autocast
 from stages.rewards.batching import token_batches
@@ -24,6 +24,7 @@ from stages.rewards.protocol import Scorable, Score
 from stages.rewards.texts import PromptUse, is_blank, text_of
 from stages.runtime.errors import UserError
 from stages.settings.labels import Activation, check_activation, label_index
+from stages.settings.model_folders import check_model_folder
 
 POOLED_BY_PAD = ("CTRLForSequenceClassification", "ModernBertDecoderForSequenceClassification")
 
@@ -107,9 +108,9 @@ def load_classifier(
     """
     check_model_folder(folder)
     with explain_load(folder):
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
         model, info = AutoModelForSequenceClassification.from_pretrained(
-            str(folder), dtype=torch.float32, output_loading_info=True
+            str(folder), dtype=torch.float32, output_loading_info=True, trust_remote_code=False
         )
     refuse_missing(info, folder)
     if type(model).__name__ in POOLED_BY_PAD:

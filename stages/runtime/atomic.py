@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,17 +84,39 @@ def read_json(path: Path, what: str = "file") -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{what} not found", path, "run the step that makes it") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise UserError(
             f"{what} cannot be read ({error.__class__.__name__})", path, "remove it and run again"
         ) from None
 
 
-def explain_os_error(error: OSError) -> str | None:
-    """One line for the failures of a disk that a user can mend, None for any other error."""
-    where = f" ({one_line(str(error.filename))})" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"no space left on the disk{where}: free some and run again, finished work is kept"
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return f"cannot write here{where}: make the results folder writable or choose another"
+def explain_disk(error: BaseException) -> str | None:
+    """One line for the failures of a disk that a user can mend, None for any other error.
+
+    Libraries that write weights tell of a full disk in words of their own, or as what their error
+    arose from.
+    """
+    told: BaseException | None = error
+    while told is not None:
+        number = _system_error(told)
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            free = "free some and run again, finished work is kept"
+            return f"no space left on the disk{_place(told)}: {free}"
+        told = told.__cause__ or told.__context__
+    if _system_error(error) in (errno.EROFS, errno.EACCES, errno.EPERM):
+        mend = "make the results folder writable or choose another"
+        return f"cannot write here{_place(error)}: {mend}"
     return None
+
+
+def _system_error(error: BaseException) -> int | None:
+    """The number of the system's error, also where a library in Rust tells of it in words."""
+    if isinstance(error, OSError):
+        return error.errno
+    words = re.search(r"\(os error (\d+)\)", str(error))
+    return int(words[1]) if words else None
+
+
+def _place(error: BaseException) -> str:
+    name = getattr(error, "filename", None)
+    return f" ({one_line(str(name))})" if name else ""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from stages.runtime import events, ranks, signals
-from stages.runtime.atomic import explain_os_error
+from stages.runtime.atomic import explain_disk
 from stages.runtime.errors import (
     EXIT_FAILURE,
     EXIT_OK,
@@ -86,7 +86,7 @@ def ended(body: Callable[[], None]) -> End:
 
 def _reason(error: Exception) -> str:
     """One line for what a person can mend, else where in the program it happened."""
-    line = explain_os_error(error) if isinstance(error, OSError) else None
+    line = explain_disk(error)
     if ranks.lost_peer(error):
         line = "another process of this stage ended before the work was done; run again to go on"
     return f"error: {line}" if line else visible_traceback(error)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from stages.learning.checkpoints import save_state
 from stages.learning.trainer import Trainer
 from stages.runtime.atomic import whole_folder
 from stages.runtime.errors import UserError
@@ -17,7 +18,7 @@ FOLDER, FILE = "optimizer", "state.pt"
 def save_carried(folder: Path, trainer: Trainer) -> None:
     """Write the learning state beside the policy that it belongs to."""
     with whole_folder(folder) as scratch:
-        torch.save(trainer.learning_state(), scratch / FILE)
+        save_state(trainer.learning_state(), scratch / FILE)
 
 
 def load_carried(policy_folder: Path) -> dict[str, Any]:

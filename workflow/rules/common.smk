@@ -12,9 +12,14 @@ wildcard_constraints:
 
 
 onstart:
-    write_recipe(plan)
+    with told_by_snakemake():
+        write_recipe(plan)
     print_notices(plan)
 
 
 onsuccess:
     print_outcome(plan)
+
+
+onerror:
+    print_failures(plan)
