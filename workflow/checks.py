@@ -82,7 +82,7 @@ def _check_source(recipe: Recipe, key: str, source: str, path: str | None) -> No
 
 
 def _check_models(recipe: Recipe) -> None:
-    named = {"policy.init": recipe.policy.init, "policy.tokenizer": recipe.policy.tokenizer}
+    named: dict[str, str | None] = {"policy.init": recipe.policy.init}
     named["evaluate.perplexity_model"] = recipe.evaluate.perplexity_model
     for name, further in recipe.evaluate.also.items():
         named[f"evaluate.also.{name}.perplexity_model"] = further.perplexity_model
@@ -95,13 +95,22 @@ def _check_models(recipe: Recipe) -> None:
     for phase, settings in recipe.phases.items():
         if settings.update.kind == "ppo" and settings.update.value.init != "policy":
             named[f"phases.{phase}.update.value.init"] = settings.update.value.init
+    own = recipe.policy.tokenizer is None
     for key, value in named.items():
-        if value and looks_local(value) and not on_disk(f"{value}/config.json"):
-            raise UserError(
-                "no model folder here (config.json is missing)", f"{key}: {value}", "check the path"
-            )
-        if value and looks_local(value) and key != "policy.tokenizer":
-            check_model_folder(value, f"{key}: {value}")
+        if value and looks_local(value):
+            _require(f"{value}/config.json", key, value, "model")
+            check_model_folder(value, f"{key}: {value}", own or key != "policy.init")
+    tokenizer = recipe.policy.tokenizer
+    if tokenizer and looks_local(tokenizer):
+        _require(f"{tokenizer}/tokenizer_config.json", "policy.tokenizer", tokenizer, "tokenizer")
+
+
+def _require(file: str, key: str, folder: str, what: str) -> None:
+    if not on_disk(file):
+        name = file.rsplit("/", 1)[-1]
+        raise UserError(
+            f"no {what} folder here ({name} is missing)", f"{key}: {folder}", "check the path"
+        )
 
 
 def _check_architectures(recipe: Recipe) -> None:

@@ -35,6 +35,15 @@ def load_policy(
     """
     check_model_folder(folder)
     tokenizer = load_tokenizer(folder)
+    model: Any = load_model(folder, dtype)
+    model = model.to(device)
+    check_head(model, str(folder))
+    return model, tokenizer
+
+
+def load_model(folder: str | Path, dtype: torch.dtype | str) -> PreTrainedModel:
+    """The language model alone, in eval mode on the CPU; ``auto`` is the dtype of its weights."""
+    check_model_folder(folder, tokenizer=False)
     with explain_load(folder):
         config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
         kind: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
@@ -42,9 +51,7 @@ def load_policy(
             str(folder), dtype=dtype, output_loading_info=True, trust_remote_code=False
         )
     refuse_missing(info, folder)
-    model = model.to(device).eval()
-    check_head(model, str(folder))
-    return model, tokenizer
+    return model.eval()
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:

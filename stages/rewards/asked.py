@@ -30,12 +30,24 @@ class Asked:
         return [
             Scorable(
                 row["sample_id"],
-                self.prompts[row["prompt_id"]],
+                text_of(self.prompts, row["prompt_id"]),
                 row["response"],
                 self.questions.get(row["prompt_id"]),
             )
             for row in samples
         ]
+
+
+def text_of(prompts: Mapping[str, str], prompt_id: str) -> str:
+    """The text of a prompt; UserError for an id that the prompts table does not have."""
+    try:
+        return prompts[prompt_id]
+    except KeyError:
+        raise UserError(
+            f"an answer belongs to prompt {prompt_id}, which the prompts table does not have",
+            "prompts",
+            "make prompts or answers again, so that they are of one run",
+        ) from None
 
 
 def read_asked(prompts: Path, questions: Path | None) -> Asked:

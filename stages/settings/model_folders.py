@@ -14,10 +14,13 @@ WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "*.model", "vocab.*")
 
 
-def check_model_folder(folder: str | Path, where: str | Path | None = None) -> None:
+def check_model_folder(
+    folder: str | Path, where: str | Path | None = None, tokenizer: bool = True
+) -> None:
     """Raise UserError when a local folder cannot be a model; hub names pass.
 
-    ``where`` names the folder for the user, as with the setting that asks for it.
+    ``where`` names the folder for the user, as with the setting that asks for it. Without
+    ``tokenizer`` it need not hold one.
     """
     path, where = Path(folder), where or folder
     if not path.exists() and not _is_local(folder):
@@ -28,7 +31,8 @@ def check_model_folder(folder: str | Path, where: str | Path | None = None) -> N
         raise UserError("model folder has no config.json", where, "give a Hugging Face folder")
     if not _holds(path, WEIGHTS):
         raise UserError("model folder has no weights", where, "make or copy the model again")
-    check_tokenizer(path, where)
+    if tokenizer:
+        check_tokenizer(path, where)
 
 
 def check_tokenizer(folder: Path, where: str | Path | None = None) -> None:
@@ -37,7 +41,7 @@ def check_tokenizer(folder: Path, where: str | Path | None = None) -> None:
         raise UserError(
             "model folder has no tokenizer",
             where or folder,
-            "save the model's tokenizer into the folder",
+            "save the model's tokenizer into the folder, or name another with policy.tokenizer",
         )
 
 

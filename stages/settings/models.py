@@ -62,7 +62,9 @@ class PolicySettings(Strict):
     (``embedded``, ``embedded-reader``)."""
 
     init: str
-    tokenizer: str | None = Field(None, description="null: the one beside the model")
+    tokenizer: str | None = Field(
+        None, description="folder or hub name of another one; null: the one beside the model"
+    )
     revision: str | None = None
     max_prompt_tokens: Positive | None = Field(
         None, description="a longer prompt loses its end, in every stage; null: it is read whole"
@@ -72,6 +74,8 @@ class PolicySettings(Strict):
 
     @model_validator(mode="after")
     def _has_base(self) -> PolicySettings:
+        if self.tokenizer is not None and self.init == "from_scratch":
+            raise ValueError("init: from_scratch trains a tokenizer of its own; leave tokenizer")
         if (self.init == "from_scratch") != (self.base_model is not None):
             raise ValueError(
                 "base_model belongs to init: from_scratch, and only there; init is "

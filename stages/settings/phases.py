@@ -162,6 +162,8 @@ class PhaseSettings(Strict):
                 raise ValueError(f"update.kind {kind} takes no {name}")
         if len(set(self.score)) != len(self.score):
             raise ValueError("a scorer stands twice in score")
+        if self.sample and self.tag:
+            _check_cut(self.sample.n, self.tag)
         if isinstance(self.update, PpoUpdate) and self.sample is not None:
             _check_ppo(self.update, self.sample, self.score)
         if (
@@ -173,6 +175,14 @@ class PhaseSettings(Strict):
                 f"{self.rounds} of {self.update.steps} steps each"
             )
         return self
+
+
+def _check_cut(n: int, tag: TagSettings) -> None:
+    if tag.scope == "per_prompt" and n < tag.quantiles:
+        raise ValueError(
+            f"tag.scope per_prompt cuts {n} answers of a prompt into {tag.quantiles} quantiles; "
+            "raise sample.n, or set tag.scope: global"
+        )
 
 
 def _check_ppo(update: PpoUpdate, sample: SampleSettings, score: list[str]) -> None:

@@ -32,8 +32,7 @@ PROMPTS = {"train": 3853, "validation": 500, "test": 948}
 """As many as there are of the public data set."""
 DEMONSTRATIONS = {"demonstrations": 6000}
 FEEDBACK, HELD_OUT = 2500, 400
-TEXTS = 8000
-"""Questions among the texts; with each goes a plain one, while there are any."""
+TEXTS = 60_000
 ANSWERS = 4
 MISSING = "Missing-Answer"
 NAMES: dict[str, world.Use] = {"train": "train", "validation": "validation", "test": "test"}
@@ -57,17 +56,8 @@ class WorldQuestions:
             yield Question(_prompt(asked), _parts(asked), (writer.perfect(asked),))
 
     def texts(self, count: int | None) -> Iterator[PlainText]:
-        """Questions, each followed in its thread by the answer without a fault.
-
-        Every second one asks after one thing only: finding that is learnt first (shuffled, since
-        `plain` goes subject by subject).
-        """
-        plain = list(self.source.plain())
-        random.Random(dice("texts")).shuffle(plain)
-        whole = itertools.islice(self.source.of("texts"), TEXTS)
-        mixed = itertools.chain.from_iterable(itertools.zip_longest(whole, plain))
-        threads = (asked for asked in mixed if asked is not None)
-        for number, asked in enumerate(itertools.islice(threads, count)):
+        """Practice questions, each followed in its thread by the answer without a fault."""
+        for number, asked in enumerate(itertools.islice(self.source.practice(), count or TEXTS)):
             yield PlainText(str(_prompt(asked).text), number)
             yield PlainText(self._writer(asked).perfect(asked), number)
 

@@ -20,6 +20,7 @@ from stages.feedback.from_settings import Framing, tag_tokens
 from stages.feedback.pool import recency_weights
 from stages.feedback.tags import Vocabulary
 from stages.learning.examples import Example
+from stages.rewards.asked import text_of
 from stages.settings.phases import ConditionalUpdate
 from stages.text.conditioning import QueryEncoder
 
@@ -106,12 +107,12 @@ def pool_examples(
     for row in drawn.rows.to_pylist():
         prompt_id = row["prompt_id"]
         tag = tag_tokens(vocabulary.tag(row["quantiles"]), framing)
-        query = encoder.query_ids(prompts[prompt_id], tag)
+        query = encoder.query_ids(text_of(prompts, prompt_id), tag)
         if reference_sees_tag:
             reference = query
         else:
             if prompt_id not in plain:
-                plain[prompt_id] = encoder.query_ids(prompts[prompt_id])
+                plain[prompt_id] = encoder.query_ids(text_of(prompts, prompt_id))
             reference = plain[prompt_id]
         name = row["sample_id"]
         examples[name] = Example(name, query, responses[name], reference)
