@@ -126,6 +126,7 @@ def test_no_setting_is_forgotten() -> None:
         ("processes",),
         ("stop_when",),
         ("phases", "align", "rounds"),
+        ("phases", "align", "start_from"),
         ("phases", "align", "hand_on"),
         ("phases", "align", "best_by"),
         ("keep", "policies"),

@@ -176,7 +176,7 @@ def test_a_choice_that_cannot_be_is_one_line(change: dict[str, Any], message: st
         ("evaluate.also.x.data.source=foo", "(evaluate.also.x.data.source): there are world"),
         ("policy.init=./nowhere", "no model folder here (config.json is missing)"),
         (f"policy.init=/{'x' * 300}", "no model folder here (config.json is missing)"),
-        (f"policy.tokenizer=./{'x' * 300}", "no model folder here (config.json is missing)"),
+        (f"policy.tokenizer=./{'x' * 300}", "no tokenizer folder here"),
         (
             f"data.source=realtoxicityprompts data.path={'x' * 300}.jsonl",
             "no such file or folder (data.path: xxx",
