@@ -107,7 +107,7 @@ def perspective() -> dict[str, Any]:
 
 def vllm_throughput() -> dict[str, Any]:
     """Our engine `vllm` against a bare ``LLM.generate``, with and without top-k."""
-    cells = json.loads("\n".join(program("-m", "benchmarks.vllm_throughput", "--json")))
+    cells = figures_of("benchmarks.vllm_throughput")
     return {f"top_k {cell['top_k']}": cell for cell in cells}
 
 

@@ -224,14 +224,14 @@ def show(result: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Measure, and print a table or JSON."""
+    """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="a policy's folder; none: a random Llama")
     parser.add_argument("--prompts", type=int, default=192)
     parser.add_argument("--new", type=int, default=48)
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
     chosen = parser.parse_args()
     require_vllm()
     from transformers import AutoConfig
@@ -256,8 +256,7 @@ def main() -> None:
         )
         results = measure(task, vocabulary, chosen.prompts, chosen.repeats)
     if chosen.json:
-        print(json.dumps(results, indent=1))
-        return
+        chosen.json.write_text(json.dumps(results, indent=1) + "\n")
     for result in results:
         show(result)
 
