@@ -56,9 +56,13 @@ class WorldQuestions:
             yield Question(_prompt(asked), _parts(asked), (writer.perfect(asked),))
 
     def texts(self, count: int | None) -> Iterator[PlainText]:
-        """Practice questions, each followed in its thread by the answer without a fault."""
+        """Practice questions, each followed in its thread by the answer without a fault.
+
+        Every second one comes without passages: a language model knows something of its world.
+        """
         for number, asked in enumerate(itertools.islice(self.source.practice(), count or TEXTS)):
-            yield PlainText(str(_prompt(asked).text), number)
+            alone = policy_prompt(QaPrompt(asked.text, ()))
+            yield PlainText(str(_prompt(asked).text) if number % 2 else alone, number)
             yield PlainText(self._writer(asked).perfect(asked), number)
 
     def ratings(self, name: str, count: int | None) -> Iterator[RatedText]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
 
@@ -97,10 +97,9 @@ class Questions:
                 yield self.question(subject, asked)
 
     def practice(self) -> Iterator[Question]:
-        """Questions without end for language models to learn from, passages with made-up facts.
+        """Questions without end for language models to learn from, with passages drawn anew.
 
-        Each tells of its subject what was told of others elsewhere, so that the answer is to be
-        read and cannot be known. They ask after one thing, or after what belongs to ``texts``.
+        They ask after one thing, or after what belongs to ``texts``.
         """
         for number in itertools.count():
             draw = random.Random(dice("practice", str(number)))
@@ -108,7 +107,7 @@ class Questions:
             asked = draw.sample(Phrases.load().relations[about], draw.choice((1, *ASKED)))
             subject = draw.choice(self.subjects[about])
             if len(asked) == 1 or use_of(subject, asked) == "texts":
-                yield self._asked(subject, asked, draw, made_up=True)
+                yield self._asked(subject, asked, draw)
 
     @cached_property
     def _keys(self) -> list[tuple[str, tuple[str, ...]]]:
@@ -137,28 +136,21 @@ class Questions:
         """The question after some relations of a subject, with the passages that go with it."""
         return self._asked(subject, asked, random.Random(dice("passages", subject, *asked)))
 
-    def _asked(
-        self, subject: str, asked: Sequence[str], draw: random.Random, made_up: bool = False
-    ) -> Question:
+    def _asked(self, subject: str, asked: Sequence[str], draw: random.Random) -> Question:
         about = "person" if self.town.gender(subject) else "place"
         names, relations = self.subjects[about], Phrases.load().relations[about]
         unasked = [relation for relation in relations if relation not in asked]
-        pages = [self._page(subject, [*asked, draw.choice(unasked)], draw, made_up)]
+        pages = [self._page(subject, [*asked, draw.choice(unasked)], draw)]
         for _ in range(draw.choice(OTHER_SUBJECTS)):
             taken = [page.title for page in pages]
             other = draw.choice([name for name in names if title(name) not in taken])
             # Two facts of somebody else: one that is asked after, of the wrong person, one not.
-            told = [draw.choice(asked), draw.choice(unasked)]
-            pages.append(self._page(other, told, draw, made_up))
+            pages.append(self._page(other, [draw.choice(asked), draw.choice(unasked)], draw))
         draw.shuffle(pages)
         return Question(subject, self.town.gender(subject), tuple(asked), tuple(pages))
 
-    def _page(
-        self, subject: str, relations: Sequence[str], draw: random.Random, made_up: bool
-    ) -> Page:
+    def _page(self, subject: str, relations: Sequence[str], draw: random.Random) -> Page:
         facts = [fact for fact in self.town.about(subject) if fact.relation in relations]
-        if made_up:
-            facts = [replace(f, object=draw.choice(self.objects[f.relation])) for f in facts]
         draw.shuffle(facts)
         return Page(title(subject), self.town.gender(subject), tuple(facts))
 
