@@ -32,7 +32,8 @@ PROMPTS = {"train": 3853, "validation": 500, "test": 948}
 """As many as there are of the public data set."""
 DEMONSTRATIONS = {"demonstrations": 6000}
 FEEDBACK, HELD_OUT = 2500, 400
-TEXTS = 60_000
+TEXTS = 8000
+"""Questions among the texts; with each goes a plain one, while there are any."""
 ANSWERS = 4
 MISSING = "Missing-Answer"
 NAMES: dict[str, world.Use] = {"train": "train", "validation": "validation", "test": "test"}
@@ -56,13 +57,18 @@ class WorldQuestions:
             yield Question(_prompt(asked), _parts(asked), (writer.perfect(asked),))
 
     def texts(self, count: int | None) -> Iterator[PlainText]:
-        """Practice questions, each followed in its thread by the answer without a fault.
+        """Questions, each followed in its thread by the answer without a fault.
 
-        Every second one comes without passages: a language model knows something of its world.
+        Every second one asks after one thing only: finding that is learnt first (shuffled, since
+        `plain` goes subject by subject).
         """
-        for number, asked in enumerate(itertools.islice(self.source.practice(), count or TEXTS)):
-            alone = policy_prompt(QaPrompt(asked.text, ()))
-            yield PlainText(str(_prompt(asked).text) if number % 2 else alone, number)
+        plain = list(self.source.plain())
+        random.Random(dice("texts")).shuffle(plain)
+        whole = itertools.islice(self.source.of("texts"), TEXTS)
+        mixed = itertools.chain.from_iterable(itertools.zip_longest(whole, plain))
+        threads = (asked for asked in mixed if asked is not None)
+        for number, asked in enumerate(itertools.islice(threads, count)):
+            yield PlainText(str(_prompt(asked).text), number)
             yield PlainText(self._writer(asked).perfect(asked), number)
 
     def ratings(self, name: str, count: int | None) -> Iterator[RatedText]:

@@ -96,18 +96,12 @@ class Questions:
             if use_of(subject, asked) in uses:
                 yield self.question(subject, asked)
 
-    def practice(self) -> Iterator[Question]:
-        """Questions without end for language models to learn from, with passages drawn anew.
-
-        They ask after one thing, or after what belongs to ``texts``.
-        """
-        for number in itertools.count():
-            draw = random.Random(dice("practice", str(number)))
-            about = draw.choices(("person", "place"), (PEOPLE_BEFORE_A_PLACE, 1))[0]
-            asked = draw.sample(Phrases.load().relations[about], draw.choice((1, *ASKED)))
-            subject = draw.choice(self.subjects[about])
-            if len(asked) == 1 or use_of(subject, asked) == "texts":
-                yield self._asked(subject, asked, draw)
+    def plain(self) -> Iterator[Question]:
+        """Questions after one thing only, for every subject: practice, of no use and no split."""
+        for about, subjects in self.subjects.items():
+            for subject in subjects:
+                for relation in Phrases.load().relations[about]:
+                    yield self.question(subject, (relation,))
 
     @cached_property
     def _keys(self) -> list[tuple[str, tuple[str, ...]]]:
@@ -134,9 +128,7 @@ class Questions:
 
     def question(self, subject: str, asked: Sequence[str]) -> Question:
         """The question after some relations of a subject, with the passages that go with it."""
-        return self._asked(subject, asked, random.Random(dice("passages", subject, *asked)))
-
-    def _asked(self, subject: str, asked: Sequence[str], draw: random.Random) -> Question:
+        draw = random.Random(dice("passages", subject, *asked))
         about = "person" if self.town.gender(subject) else "place"
         names, relations = self.subjects[about], Phrases.load().relations[about]
         unasked = [relation for relation in relations if relation not in asked]
