@@ -55,7 +55,7 @@ def ends_of_goals(phase: Phase) -> list[Ends]:
 
 def goals_sentence(ends: Sequence[Ends], rounds: int, phase: str | None) -> str:
     """``Relevance rose from 0.71 to 0.93 in three rounds; completeness did not change beyond the
-    noise, from 0.50 to 0.52.``
+    noise.``
 
     ``phase`` is named where the run has several.
     """
@@ -68,13 +68,12 @@ def goals_sentence(ends: Sequence[Ends], rounds: int, phase: str | None) -> str:
             name, _, values = first.partition(" ")
             parts.append(listed([f"{name} {way} {values}", *rest]))
     still = [e for e in ends if not e.moved]
+    names = [e.goal.attribute for e in still]
+    unmoved = f"{listed(names)} did not change beyond the noise" if names else ""
     if not parts:
-        said = listed([f"{e.goal.attribute} {e.values}" for e in still])
-        return f"Nothing changed beyond the noise {when}: {said}."
+        return sentence_first(f"{unmoved} {when}.")
     said = f"{'; '.join(parts)} {when}"
-    if still:
-        said += f"; {listed([e.goal.attribute for e in still])} did not change beyond the noise"
-    return sentence_first(said) + "."
+    return sentence_first(f"{said}; {unmoved}." if still else f"{said}.")
 
 
 def sentence_first(text: str) -> str:
@@ -88,14 +87,14 @@ def goals_detail(ends: Sequence[Ends]) -> str:
     kinds = "; ".join(
         f"{listed([e.goal.attribute for e in own])}: {what}" for what, own in whats.items()
     )
-    intervals = "; ".join(
-        f"{e.goal.attribute} {interval(e.before)}, then {interval(e.after)}" for e in ends
+    intervals = ", ".join(
+        f"{e.goal.attribute} {e.values} ({interval(e.before)}; {interval(e.after)})" for e in ends
     )
     prompts = max(e.after.n for e in ends)
     judges = "the world’s truth" if all(e.goal.truth for e in ends) else "the judges"
     return (
         f"{sentence_first(kinds)}. Measured by {judges} on answers to {prompts:,} held-out "
-        f"prompts. 95 % intervals before and after: {intervals}."
+        f"prompts, with 95 % intervals before and after: {intervals}."
     )
 
 

@@ -6,8 +6,9 @@ from matplotlib.axes import Axes
 
 from stages.reporting.control import Control, Move
 from stages.reporting.figures.curves import band
-from stages.reporting.figures.style import INK, JUDGE, MUTED, PALE, few_ticks
+from stages.reporting.figures.style import INK, JUDGE, MUTED, PALE, few_ticks, share_axis
 from stages.reporting.figures.svg import Drawing, canvas, drawing
+from stages.reporting.words import tag_label
 
 TITLE = "What each attribute’s tag moves"
 CELL = (1.6, 1.05)
@@ -33,13 +34,16 @@ def control_grid(phase: str, control: Control) -> Drawing:
                     continue
                 _cell(axes, row[x])
                 if y == 0:
-                    axes.set_title(row[x].measured.attribute, fontsize=9.5, color=INK, pad=6)
+                    axes.set_title(
+                        tag_label(row[x].measured.attribute, 16), fontsize=9.5, color=INK, pad=6
+                    )
                 if x == 0:
-                    axes.set_ylabel(f"{row[x].turned}’s tag", color=INK)
+                    axes.set_ylabel(f"tag of\n{tag_label(row[x].turned, 14)}", color=INK)
         for x, move in enumerate(control.rows[0]):
             if move.measured.share:
-                grid[0][x].set_ylim(-0.04, 1.04)
-            few_ticks(grid[0][x], 2)
+                share_axis(grid[0][x])
+            else:
+                few_ticks(grid[0][x], 2)
         whats = dict.fromkeys(move.measured.what for move in control.rows[0])
         caption = CAPTION.format(columns=", ".join(whats))
         return drawing(figure, f"{phase}-control", TITLE, caption, "wide")

@@ -16,6 +16,7 @@ from stages.reporting.figures.style import (
     few_ticks,
     label_ends,
     round_axis,
+    share_axis,
 )
 from stages.reporting.figures.svg import Drawing, canvas, drawing, settle
 from stages.reporting.goals import Goal
@@ -80,7 +81,7 @@ def main_curve(phase: Phase, attribute: str = "") -> Drawing | None:
         ends = _lines(axes, phase, goal.metric)
         from_zero(axes)
         if several and goal.share:
-            axes.set_ylim(0.0, 1.02)
+            share_axis(axes)
         if not several:
             axes.set_ylabel(f"mean {goal.attribute}")
         settle(figure)

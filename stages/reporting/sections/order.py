@@ -47,4 +47,6 @@ def _named(section: Section, run: RunData, phase: Phase) -> Section:
         f"{section.title}: {phase.name}",
         section.template,
         section.context,
+        phase.name,
+        section.title,
     )
