@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_answers_run import ATTRIBUTES, FakeAnswersRun
+from fake_answers_run import ATTRIBUTES, RIVALS, FakeAnswersRun
 from fake_run import FakeRun
 from test_report_page import assert_inert, parse
 
@@ -97,6 +97,13 @@ def test_rounds_of_rivals_are_not_added_up(run: RunData) -> None:
     assert [phase.name for phase in chain(run.phases[:2])] == ["sft", "align"]
 
 
+def test_a_warning_that_several_phases_share_is_said_once(tmp_path: Path) -> None:
+    quiet = dict.fromkeys(("fine", "whole"), RIVALS["fine"])
+    run = collect(FakeAnswersRun(tmp_path, prompts=24, rivals=quiet).write())
+    (tied,) = [s for s in cautions(run) if "24 training answers of round 1" in s]
+    assert tied.startswith("Phases fine and whole: Of 24 ")
+
+
 # Side by side
 
 
@@ -157,6 +164,9 @@ def test_which_rival_is_best_and_whether_beyond_the_noise() -> None:
     assert near.endswith("but no other is apart from it beyond the noise.")
     (some,) = rival_sentences([*far, policy("c", 2.05)], by)
     assert "c has the highest" in some and some.endswith("within the noise of it: b.")
+    assert rival_sentences([*start, policy("a", 2.0), policy("b", 2.0)], by) == [
+        "The 2 policies from sft have the same sum of qualities, 2.00."
+    ]
     low = rival_sentences(far, Contest(SUM, "toxicity", "low"))
     assert "a has the lowest toxicity, 1.50" in low[0]
     assert rival_sentences(far[:3], by) == [], "one alone has no rivals"
@@ -247,7 +257,7 @@ def test_the_page_shows_all_of_it_and_nothing_acts(html: str) -> None:
 
 def test_a_run_of_one_phase_has_nothing_side_by_side(tmp_path: Path) -> None:
     run = collect(FakeRun(tmp_path, rounds=1, prompts=4, answers=1).write())
-    assert [s.anchor for s in sections(run, Gallery(run))][0] == "results"
+    assert next(iter(sections(run, Gallery(run)))).anchor == "results"
 
 
 def test_phases_of_one_attribute_stand_side_by_side_too(tmp_path: Path) -> None:

@@ -152,6 +152,12 @@ def rival_sentences(found: Sequence[Policy], by: Contest) -> list[str]:
             continue
         sign = -1.0 if by.better == "high" else 1.0
         (leader, best), *rest = sorted(known, key=lambda pair: sign * pair[1].value)
+        if all(value.value == best.value for _, value in rest):
+            sentences.append(
+                f"The {len(known)} policies from {start} have the same {by.what}, "
+                f"{number(best.value)}."
+            )
+            continue
         near = [policy.name for policy, value in rest if value.overlaps(best)]
         sentence = (
             f"Of the {len(known)} policies from {start}, {leader.name} has the "

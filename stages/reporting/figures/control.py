@@ -25,7 +25,7 @@ def control_grid(phase: str, control: Control) -> Drawing:
     """Each attribute at each quantile of each tag, a column on one scale."""
     rows, columns = len(control.rows), max(map(len, control.rows))
     size = (CELL[0] * columns + 0.7, CELL[1] * rows + 0.6)
-    with canvas(size) as figure:
+    with canvas(size, scale=1.15) as figure:
         grid = figure.subplots(rows, columns, sharex=True, sharey="col", squeeze=False)
         for y, row in enumerate(control.rows):
             for x, axes in enumerate(grid[y]):
@@ -35,7 +35,7 @@ def control_grid(phase: str, control: Control) -> Drawing:
                 _cell(axes, row[x])
                 if y == 0:
                     axes.set_title(
-                        tag_label(row[x].measured.attribute, 16), fontsize=9.5, color=INK, pad=6
+                        tag_label(row[x].measured.attribute, 16), fontsize=10.5, color=INK, pad=6
                     )
                 if x == 0:
                     axes.set_ylabel(f"tag of\n{tag_label(row[x].turned, 14)}", color=INK)
