@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_answers_run import ATTRIBUTES, RIVALS, FakeAnswersRun
 from fake_run import FakeRun
+from recipes import recipe
 from test_report_page import assert_inert, parse
 
 from stages.reporting.cautions import cautions
@@ -137,8 +139,6 @@ def test_the_sum_is_of_the_metrics_and_its_interval_of_all_together(run: RunData
 
 
 def test_the_sum_has_no_interval_where_the_tables_say_otherwise(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     from stages.reporting.sums import sum_of_shares
 
     run = collect(FakeAnswersRun(tmp_path, prompts=12, rivals={}).write())
@@ -221,6 +221,21 @@ def test_each_tag_moves_its_own_attribute(run: RunData) -> None:
     assert controls(run.recipe, run.phases[0]) == [], "demonstrations have no tags"
 
 
+def test_tags_that_a_further_evaluation_turned_are_shown(run: RunData) -> None:
+    """As the recipes do that turn tags at the ends of a phase alone."""
+    turned = run.phases[1].last.metrics
+    plain = {name: value for name, value in turned.items() if ".tag." not in name}
+    last = replace(run.phases[1].last, metrics=plain)
+    strategies = recipe("lfqa-strategies")
+    phase = replace(run.phases[1], name="best_of_3", rounds=(run.phases[1].first, last))
+    assert controls(strategies, phase) == []
+    (control,) = controls(strategies, replace(phase, also={"test": {2: turned}}))
+    assert (control.asked, control.round) == ("test", 2)
+    (own,) = controls(run.recipe, run.phases[1])
+    assert control.rows == own.rows
+    assert "control" in {slot.name for slot in figure_slots(strategies)}
+
+
 def test_a_tag_that_moves_another_attribute_is_named(tmp_path: Path) -> None:
     fake = FakeAnswersRun(tmp_path, prompts=40, rivals={}, leak="factuality")
     run = collect(fake.write())
@@ -231,8 +246,6 @@ def test_a_tag_that_moves_another_attribute_is_named(tmp_path: Path) -> None:
 
 
 def test_a_tag_that_works_the_wrong_way_is_named(run: RunData) -> None:
-    from dataclasses import replace
-
     (control,) = controls(run.recipe, run.phases[1])
     turned = tuple(replace(m, values=m.values[::-1]) if m.own else m for m in control.rows[0])
     said = findings(replace(control, rows=(turned, *control.rows[1:])))
