@@ -77,7 +77,7 @@ def _update(job: Job, inputs: dict[str, Any]) -> None:
 
     update = prepare(job, inputs)
     with job_trackers(job, update.first_step) as trackers:
-        update.trainer.track(trackers)
+        update.trainer.track(trackers, update.beside)
         history = update.run()
     if not job.leads:
         return

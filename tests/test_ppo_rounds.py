@@ -208,6 +208,24 @@ def test_a_disturbed_online_round_gives_the_bytes_of_an_undisturbed_one(
     equal_files(folder_of(online), folder_of(run))
 
 
+def test_trackers_are_told_of_each_batch_of_answers_at_its_first_step(
+    begin: Callable[..., MiniRun],
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = begin(ppo_set(SMALL, **ONLINE) + " log.tensorboard=true")
+    without_evaluation(run, 1)
+    reader = EventAccumulator(str(run.root / "logs/tensorboard/align/update_policy"))
+    reader.Reload()
+    table = read_rows(folder_of(run) / "training_log.parquet", TRAINING_LOG)
+    logged = [row for row in table if row["name"] == "answers.reward"]
+    told = reader.Scalars("answers.reward")
+    assert [event.step for event in told] == [row["step"] for row in logged]
+    assert len({event.step for event in told}) == ONLINE["online"]["iterations"]  # type: ignore[index]
+    assert [e.value for e in told] == pytest.approx([row["value"] for row in logged], rel=1e-6)
+    assert {row["name"] for row in table} == set(reader.Tags()["scalars"])
+
+
 def test_an_online_round_of_two_processes_learns_what_one_learns(
     online: MiniRun, begin: Callable[..., MiniRun]
 ) -> None:

@@ -18,7 +18,7 @@ from stages.reporting.figures.standalone import SPACE
 from stages.reporting.figures.style import CARD, INK, JUDGE, MUTED, SCORER, tag_colors
 from stages.reporting.figures.svg import DRAWN
 from stages.reporting.figures.themes import NEUTRAL_ON_DARK, on_dark, themed
-from stages.reporting.gallery import DRAW, Gallery
+from stages.reporting.gallery import DRAW, DRAW_OF_RUN, Gallery
 from stages.reporting.page import render
 from stages.settings.figures import figure_slots
 
@@ -61,7 +61,10 @@ def test_every_kind_of_slot_can_be_drawn() -> None:
     several = {"phases": {"polish": {"update": {"kind": "sft", "steps": 3, "batch_size": 2,
                                                 "optimizer": {"lr": 1e-3}}}}}  # fmt: skip
     slots = figure_slots(recipe(set=several))
-    assert {slot.name for slot in slots} == {*DRAW, "lineage"}
+    answers = figure_slots(recipe(recipe="lfqa-nlf", scale="test"))
+    known = {slot.name for slot in (*slots, *answers)}
+    assert known == {*DRAW, *DRAW_OF_RUN, "lineage"}
+    assert len({slot.key for slot in answers}) == len(answers)
     assert len({slot.key for slot in slots}) == len(slots)
     assert {slot.name for slot in slots if slot.phase == "polish"} == {
         "main", "worst", "bad", "perplexity", "variety", "distance", "finished", "steps",

@@ -57,7 +57,10 @@ def events(folder: Path, stage: str = "update_policy") -> dict[str, list[tuple[i
 def train(
     folder: Path, tracked: Series, settings: LogSettings, die_at: int | None = None
 ) -> list[float]:
-    """Nine steps with a checkpoint after each third; gives the losses of all steps."""
+    """Nine steps with a checkpoint after each third; gives the losses of all steps.
+
+    At every fourth step something else is measured.
+    """
     updater = SftUpdater(tiny_llama(), Layout(row_tokens=96, pass_tokens=96), "fp32")
     trainer = trainer_for(
         updater,
@@ -68,7 +71,7 @@ def train(
         should_stop=lambda: _die(trainer.step == die_at),
     )
     with open_trackers(settings, tracked) as trackers:
-        trainer.track(trackers)
+        trainer.track(trackers, lambda step: {} if step % 4 else {"answers.kl": float(step)})
         return [record.loss for record in trainer.run()]
 
 
@@ -83,7 +86,8 @@ def test_every_step_is_written_once_with_the_rounds_in_a_row(
 ) -> None:
     losses = train(tmp_path, series(tmp_path), BOTH)
     found = events(tmp_path)
-    assert set(found) == {"loss", "rate", "grad_norm", "nll"}
+    assert set(found) == {"loss", "rate", "grad_norm", "nll", "answers.kl"}
+    assert found["answers.kl"] == [(100, 0.0), (104, 4.0), (108, 8.0)]
     assert [step for step, _ in found["loss"]] == list(range(100, 100 + STEPS))
     assert [value for _, value in found["loss"]] == pytest.approx(losses, rel=1e-6)
     (run,) = wandb.runs
@@ -103,6 +107,7 @@ def test_a_killed_update_tells_no_step_twice(
     losses = train(tmp_path, series(tmp_path), BOTH)
     assert losses == undisturbed
     assert [step for step, _ in events(tmp_path)["loss"]] == list(range(100, 100 + STEPS))
+    assert [step for step, _ in events(tmp_path)["answers.kl"]] == [100, 104, 108]
     assert wandb.steps() == list(range(100, 100 + STEPS))
     assert len({run.given["id"] for run in wandb.runs}) == 1 < len(wandb.runs)
 

@@ -63,6 +63,14 @@ class StepRecord:
         return {name: float(value) for name, value in (own | self.means).items()}
 
 
+Beside = Callable[[int], Mapping[str, float]]
+"""What else was measured at a step, by name."""
+
+
+def _nothing(step: int) -> Mapping[str, float]:
+    return {}
+
+
 class NotFiniteError(RuntimeError):
     """Loss or gradient became infinite or NaN; nothing was learnt from that step."""
 
@@ -111,6 +119,7 @@ class Trainer:
         self._first = 0
         self.history: list[StepRecord] = []
         self._told = Trackers()
+        self._beside: Beside = _nothing
         updater.model.to(self.accelerator.device)
         self.optimizer = make_adam(updater.model, adam)
         if carried is not None:
@@ -118,10 +127,14 @@ class Trainer:
         self._module = self.accelerator.prepare(_Step(updater, self.accelerator.device))
         self._parameters = list(trainable(updater.model).values())
 
-    def track(self, trackers: Trackers) -> None:
-        """Have the main process tell trackers of each step; what was resumed is told at once."""
+    def track(self, trackers: Trackers, beside: Beside | None = None) -> None:
+        """Have the main process tell trackers of each step; what was resumed is told at once.
+
+        ``beside`` gives what else was measured at a step, such as of the answers that it is the
+        first to learn from.
+        """
         if self.accelerator.is_main_process:
-            self._told = trackers
+            self._told, self._beside = trackers, beside or _nothing
 
     def run(self) -> list[StepRecord]:
         """Train to the last step, from the newest checkpoint if there is one; give all records.
@@ -166,7 +179,7 @@ class Trainer:
 
     def _take_step(self) -> None:
         self.history.append(self._one_step())
-        self._told.log(self.step, self.history[-1].quantities())
+        self._told.log(self.step, self._watched(self.history[-1]))
         self.step += 1
 
     def _one_step(self) -> StepRecord:
@@ -271,7 +284,11 @@ class Trainer:
         self._agree_on(found[0] if found else 0)
         if found is not None:
             self._restore(*found)
-        self._told.begin([(record.step, record.quantities()) for record in self.history])
+        self._told.begin([(record.step, self._watched(record)) for record in self.history])
+
+    def _watched(self, record: StepRecord) -> dict[str, float]:
+        """What trackers are told of a step."""
+        return {**record.quantities(), **self._beside(record.step)}
 
     def _restore(self, step: int, state: dict[str, Any]) -> None:
         self.step = step

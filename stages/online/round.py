@@ -76,7 +76,16 @@ def prepare_online(job: Job, inputs: Mapping[str, Any]) -> Update:
         job.lineage(read_policy(inputs["policy"]).digest),
     )
     before = ppo.critic.memory.steps
-    return Update(loop.trainer, settings, loop.run, loop.save, {}, ppo.measured, first_step=before)
+    return Update(
+        loop.trainer,
+        settings,
+        loop.run,
+        loop.save,
+        {},
+        ppo.measured,
+        first_step=before,
+        beside=ppo.beside,
+    )
 
 
 @dataclass

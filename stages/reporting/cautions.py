@@ -5,7 +5,7 @@ Each check of ``stages/reporting/checks`` looks at one phase and gives sentences
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from stages.reporting.checks.effect import judge_and_scorer, no_effect, stopped, tags_apart
 from stages.reporting.checks.language import cut_off, drift, empty, repetition, unscored
@@ -13,7 +13,7 @@ from stages.reporting.checks.learning import agreement, clipping, entropy_collap
 from stages.reporting.checks.pool import few_texts, learnt_often, lost, quantile_edges, ties
 from stages.reporting.lineage_map import changed_inputs
 from stages.reporting.run_data import Phase, RunData
-from stages.reporting.words import number
+from stages.reporting.words import listed, number
 
 STALE_NAMED = 3
 CONSTANT = (
@@ -46,15 +46,21 @@ CHECKS: tuple[Callable[[Phase], Iterator[str]], ...] = (
 
 
 def cautions(run: RunData) -> list[str]:
-    """All warnings of a run; with several phases each names its own."""
-    several = len(run.phases) > 1
-    found = [
-        f"Phase {phase.name}: {sentence}" if several else sentence
-        for phase in run.phases
-        for check in (CHECKS if phase.rounds else (stopped,))
-        for sentence in check(phase)
-    ]
-    return [*found, *_weak_models(run), *_stale(run)]
+    """All warnings of a run; with several phases each says of which it is."""
+    found: dict[str, list[str]] = {}
+    for phase in run.phases:
+        for check in CHECKS if phase.rounds else (stopped,):
+            for sentence in check(phase):
+                found.setdefault(sentence, []).append(phase.name)
+    of_phases = list(found)
+    if len(run.phases) > 1:
+        of_phases = [f"{_whose(names)}: {sentence}" for sentence, names in found.items()]
+    return [*of_phases, *_weak_models(run), *_stale(run)]
+
+
+def _whose(names: Sequence[str]) -> str:
+    """``Phase align``, ``Phases align and polish``."""
+    return f"{'Phase' if len(names) == 1 else 'Phases'} {listed(names)}"
 
 
 def _stale(run: RunData) -> Iterator[str]:

@@ -14,7 +14,8 @@ from stages.contract.run_graph import run_graph
 from stages.metrics.calibration import Bin
 from stages.reporting.costs import stage_costs
 from stages.reporting.counts import answer_quality, draw_counts, pool_counts, training_answers
-from stages.reporting.measured import read_metrics
+from stages.reporting.goals import goals_of
+from stages.reporting.measured import further_metrics, read_metrics
 from stages.reporting.run_data import (
     Edge,
     Learning,
@@ -70,6 +71,7 @@ def _phase(recipe: Recipe, root: Path, name: str) -> Phase:
     judge = str(facts.get("judge", recipe.evaluate.judge))
     settings = recipe.judges()[recipe.evaluate.judge]
     update = recipe.phases[name].update
+    several = len(recipe.evaluate.all_judges) > 1
     return Phase(
         name=name,
         rounds=tuple(rounds),
@@ -83,7 +85,17 @@ def _phase(recipe: Recipe, root: Path, name: str) -> Phase:
         trained_on=_trained_on(recipe, name),
         judge_is_truth=settings.kind == "world",
         scorers=tuple(map(str, facts.get("scorers") or recipe.phases[name].score)),
+        all_goals=goals_of(recipe, rounds[-1].metrics) if several and rounds else (),
+        start=recipe.start_of(name),
+        handed_on=_handed_on(root, name),
+        also=further_metrics(recipe, root, name, rounds[-1].number) if rounds else {},
     )
+
+
+def _handed_on(root: Path, phase: str) -> int | None:
+    """The round of the policy that a later phase took, where it took the best."""
+    path = root / layout.best(phase)
+    return read_manifest(path).lineage.round if path.exists() else None
 
 
 def _half_life(update: UpdateSettings) -> float | None:

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stages.artifacts.manifest import read_manifest
-from stages.artifacts.schemas import METRICS
 from stages.feedback.from_settings import other_vocabulary
-from stages.reporting.measured import read_metrics
 from stages.reporting.run_data import Metric, Phase, RunData
 from stages.reporting.tables import Table, metrics_table
 from stages.reporting.words import number, percent
 from stages.runtime.inert import visible
-from stages.settings import layout
 from stages.settings.evaluation import FurtherEvaluation
 from stages.settings.recipe import Recipe
 
@@ -22,7 +18,7 @@ PREFIX = "also"
 CHIEF = ("share", "mean", "max.mean", "probability")
 REST = ("perplexity.base", "perplexity.base.published", "distinct.1", "distinct.2", "distinct.3")
 
-ByRound = dict[int, dict[str, Metric]]
+ByRound = Mapping[int, Mapping[str, Metric]]
 
 
 @dataclass(frozen=True)
@@ -38,22 +34,6 @@ class Shown:
     every: Table
 
 
-def further_metrics(run: RunData, phase: Phase) -> dict[str, ByRound]:
-    """Metrics by round of each further evaluation of a phase.
-
-    That of a phase's end stands with the last round that did its work.
-    """
-    found: dict[str, ByRound] = {}
-    rounds = run.recipe.phases[phase.name].rounds
-    for name, further in run.recipe.evaluate.also.items():
-        for asked in further.rounds_of(rounds):
-            path = run.root / layout.also(phase.name, asked, name)
-            if read_manifest(path, METRICS.name).stopped is None:
-                place = min(asked, phase.last.number)
-                found.setdefault(name, {})[place] = read_metrics(path)
-    return found
-
-
 def named(found: Mapping[str, ByRound], number_of_round: int) -> dict[str, Metric]:
     """The metrics of one round under the names that they have in the summary."""
     return {
@@ -65,9 +45,7 @@ def named(found: Mapping[str, ByRound], number_of_round: int) -> dict[str, Metri
 
 def shown(run: RunData, phase: Phase) -> list[Shown]:
     """All further evaluations of a phase, in the recipe's order."""
-    return [
-        _shown(run.recipe, name, by_round) for name, by_round in further_metrics(run, phase).items()
-    ]
+    return [_shown(run.recipe, name, by_round) for name, by_round in phase.also.items()]
 
 
 def _shown(recipe: Recipe, name: str, by_round: ByRound) -> Shown:

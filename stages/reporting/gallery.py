@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from stages.reporting.control import controls
 from stages.reporting.figures.calibration import calibration
+from stages.reporting.figures.control import control_grid
 from stages.reporting.figures.curves import main_curve, side_curve
 from stages.reporting.figures.draws import draws
 from stages.reporting.figures.empty import nothing_to_show
@@ -21,8 +23,9 @@ from stages.reporting.score_pictures import scores_by_round, scores_by_tag
 from stages.settings.figures import SIDES, Slot, figure_slots
 
 Draw = Callable[[Phase, Slot], Drawing | None]
+OfRun = Callable[[RunData, Phase], Drawing | None]
 DRAW: Mapping[str, Draw] = {
-    "main": lambda phase, _: main_curve(phase),
+    "main": lambda phase, slot: main_curve(phase, slot.of),
     **dict.fromkeys([*SIDES, "finished"], lambda phase, slot: side_curve(phase, slot.name)),
     "tags": lambda phase, _: tag_means(phase),
     "tag_scores": lambda phase, _: scores_by_tag(phase),
@@ -38,13 +41,22 @@ DRAW: Mapping[str, Draw] = {
 """How each kind of slot of a phase is filled; None where the run has nothing to show in it."""
 
 
+def _control(run: RunData, phase: Phase) -> Drawing | None:
+    found = controls(run.recipe, phase)
+    return control_grid(phase.name, found[0]) if found else None
+
+
+DRAW_OF_RUN: Mapping[str, OfRun] = {"control": _control}
+"""The same for what needs to know the recipe."""
+
+
 class Gallery:
     """The figures of a run by slot."""
 
     def __init__(self, run: RunData) -> None:
         phases = {phase.name: phase for phase in run.phases}
         self.drawings: dict[Slot, Drawing | None] = {
-            slot: _drawn(slot, phases[slot.phase])
+            slot: _drawn(run, slot, phases[slot.phase])
             for slot in figure_slots(run.recipe)
             if slot.phase is not None
         }
@@ -82,5 +94,9 @@ class Gallery:
         }
 
 
-def _drawn(slot: Slot, phase: Phase) -> Drawing | None:
-    return DRAW[slot.name](phase, slot) if phase.rounds else None
+def _drawn(run: RunData, slot: Slot, phase: Phase) -> Drawing | None:
+    if not phase.rounds:
+        return None
+    if slot.name in DRAW_OF_RUN:
+        return DRAW_OF_RUN[slot.name](run, phase)
+    return DRAW[slot.name](phase, slot)

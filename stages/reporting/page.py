@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from stages.reporting.gallery import Gallery
@@ -16,6 +17,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def render(run: RunData, warnings: Sequence[str], gallery: Gallery | None = None) -> str:
     """The HTML of a run's report. Nothing in it is fetched and nothing in it runs."""
+    shown = sections(run, gallery or Gallery(run))
     return (
         environment(TEMPLATES)
         .get_template("page.html")
@@ -24,6 +26,7 @@ def render(run: RunData, warnings: Sequence[str], gallery: Gallery | None = None
             headline=headline(run),
             numbers=key_numbers(run),
             cautions=list(warnings),
-            sections=sections(run, gallery or Gallery(run)),
+            sections=shown,
+            jumps=[(phase, list(own)) for phase, own in groupby(shown, lambda s: s.phase)],
         )
     )

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from stages.artifacts.lineage import Lineage
 from stages.artifacts.provenance import Graph
 from stages.metrics.calibration import Bin
+from stages.reporting.goals import Goal
 from stages.settings.recipe import Recipe
 
 Item = TypeVar("Item")
@@ -162,11 +163,30 @@ class Phase:
     """Attribute that the policy learns from, and the scorer that gives it."""
     judge_is_truth: bool = False
     """Whether the judge is the embedded world's truth."""
+    all_goals: tuple[Goal, ...] = ()
+    """All judged attributes where there are several; see :attr:`goals`."""
+    start: str | None = None
+    """The phase whose policy this one started from; None: the base policy."""
+    handed_on: int | None = None
+    """The round whose policy another phase started from, where that is not the last."""
+    also: Mapping[str, Mapping[int, Mapping[str, Metric]]] = field(default_factory=dict)
+    """Metrics of the further evaluations, by their name and round."""
 
     @property
     def judged_by(self) -> str:
         """The judge in words."""
         return "the world’s truth" if self.judge_is_truth else f"the judge “{self.judge}”"
+
+    @property
+    def goals(self) -> tuple[Goal, ...]:
+        """What the phase is judged by, the first judge's attribute first."""
+        own = Goal(self.attribute, self.better, self.judge, truth=self.judge_is_truth)
+        return self.all_goals or (own,)
+
+    @property
+    def chosen(self) -> Round:
+        """The round whose policy stands for the phase: the one handed on, or the last."""
+        return next((r for r in self.rounds if r.number == self.handed_on), self.last)
 
     @property
     def first(self) -> Round:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from stages.reporting.further import further_metrics, named
+from stages.reporting.further import named
 from stages.reporting.run_data import Phase, RunData
 
 
@@ -20,16 +20,15 @@ def summary(run: RunData, warnings: Sequence[str]) -> dict[str, Any]:
         "run": run.recipe.run,
         "scale": run.recipe.scale,
         "seed": run.recipe.seed,
-        "phases": [_phase(run, phase) for phase in run.phases],
+        "phases": [_phase(phase) for phase in run.phases],
         "stages": {name: asdict(cost) for name, cost in run.stages.items()},
         "models": {name: dict(metrics) for name, metrics in run.models.items()},
         "warnings": list(warnings),
     }
 
 
-def _phase(run: RunData, phase: Phase) -> dict[str, Any]:
-    further = further_metrics(run, phase) if phase.rounds else {}
-    measured = [(r.number, {**r.metrics, **named(further, r.number)}) for r in phase.rounds]
+def _phase(phase: Phase) -> dict[str, Any]:
+    measured = [(r.number, {**r.metrics, **named(phase.also, r.number)}) for r in phase.rounds]
     rounds = [
         {"round": number, "metrics": {name: asdict(m) for name, m in sorted(metrics.items())}}
         for number, metrics in measured

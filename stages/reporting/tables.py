@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.reporting.run_data import Made, Metric, Phase, RunData, StageCost, evenly
-from stages.reporting.words import duration, large, memory, number
+from stages.reporting.words import duration, large, listed, memory, number
 from stages.settings.phases import UpdateSettings
 from stages.settings.recipe import Recipe
 
@@ -176,7 +176,7 @@ def essentials(recipe: Recipe) -> list[tuple[str, str]]:
         (
             "Evaluation",
             f"{evaluation.split} prompts, {evaluation.n} answers each on the best tag, "
-            f"judge {evaluation.judge}, {evaluation.resamples:,} resamples",
+            f"judged by {listed(evaluation.all_judges)}, {evaluation.resamples:,} resamples",
         )
     )
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 from stages.runtime.inert import visible
 
@@ -15,6 +16,12 @@ def count_of(number: int, thing: str) -> str:
     """``three rounds``, ``one round``, ``12 rounds``."""
     word = SMALL_NUMBERS[number] if number < len(SMALL_NUMBERS) else f"{number:,}"
     return f"{word} {thing}" if number == 1 else f"{word} {thing}s"
+
+
+def listed(words: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def number(value: float | None) -> str:
@@ -33,6 +40,14 @@ def number(value: float | None) -> str:
     if size >= 1:
         return f"{value:.2f}"
     return f"{value:.3f}" if size >= 0.001 else f"{value:.1e}"
+
+
+def signed(value: float) -> str:
+    """A difference: ``+0.12``, ``−0.31``, ``0.00``."""
+    size = short(abs(value))
+    if not size.strip("0."):
+        return size
+    return f"{'−' if value < 0 else '+'}{size}"
 
 
 def short(value: float) -> str:

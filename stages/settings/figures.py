@@ -21,8 +21,14 @@ SIDES = {
     "perplexity": ("perplexity", "Perplexity"),
     "variety": ("distinct", "Variety"),
     "distance": ("kl", "Distance travelled"),
+    "selection": ("selection", "Selection score"),
+    "rouge": ("rouge", "ROUGE-Lsum"),
+    "length": ("rewards", "Length of the answers"),
 }
-"""Small figures beside the main one: the metrics of the recipe that they need, and their title."""
+"""Small figures beside the main one: the metrics of the recipe that they need, and their title.
+
+``selection`` is measured where the recipe says of what.
+"""
 STEPS = {
     "sft": ("loss", "nll", "grad_norm", "rate"),
     "conditional": ("loss", "nll", "kl", "entropy", "grad_norm", "rate"),
@@ -86,13 +92,22 @@ def figure_slots(recipe: Recipe) -> tuple[Slot, ...]:
 
 def _of_phase(recipe: Recipe, phase: str) -> Iterator[Slot]:
     settings = recipe.phases[phase]
-    wanted = set(recipe.evaluate.metrics)
-    yield Slot(phase, "main", "The main metric by round", RESULTS, "results")
+    wanted = {*recipe.evaluate.metrics, *(["selection"] if recipe.evaluate.selection else [])}
+    attributes = judged_attributes(recipe)
+    if len(attributes) == 1:
+        yield Slot(phase, "main", "The main metric by round", RESULTS, "results")
+    else:
+        for attribute in attributes:
+            title = f"{attribute} by round"
+            yield Slot(phase, "main", title, RESULTS, "results", attribute)
     for name, (metric, title) in SIDES.items():
         if metric in wanted:
             yield Slot(phase, name, f"{title} by round", RESULTS, "results")
     yield Slot(phase, "finished", "Finished answers by round", RESULTS, "results")
-    if settings.tag is not None:
+    if settings.tag is not None and len(recipe.scoring(phase)) > 1:
+        if _turns_tags(recipe):
+            yield Slot(phase, "control", "What each attribute's tag moves", TAGS, "control")
+    elif settings.tag is not None:
         if "tag_control" in wanted:
             yield Slot(phase, "tags", "Mean score on each tag", TAGS, "tags")
         yield Slot(phase, "tag_scores", "Scores on each tag", TAGS, "tags")
@@ -113,3 +128,18 @@ def _of_phase(recipe: Recipe, phase: str) -> Iterator[Slot]:
         yield Slot(phase, "agreement", "Agreement by round", LEARNING, "learning")
     for quantity in steps:
         yield Slot(phase, "steps", f"{quantity} by step", LEARNING, "learning", quantity)
+
+
+def judged_attributes(recipe: Recipe) -> list[str]:
+    """The attributes that the evaluation after each round judges, the first judge's first."""
+    return [recipe.judges()[judge].attribute for judge in recipe.evaluate.all_judges]
+
+
+def _turns_tags(recipe: Recipe) -> bool:
+    """Whether some evaluation asks for the phase's own tags in turn."""
+    return any(
+        "tag_control" in recipe.evaluation(name).metrics
+        for name in (None, *recipe.evaluate.also)
+        if name is None
+        or (recipe.evaluate.also[name].tagged and recipe.evaluate.also[name].tags is None)
+    )

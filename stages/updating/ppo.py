@@ -113,11 +113,20 @@ class Ppo:
     def measured(self) -> list[dict[str, Any]]:
         """Rows of the training log: what each batch of answers measured, at its first step."""
         return [
-            {"step": int(row["step"]), "name": f"answers.{name}", "value": value}
+            {"step": int(row["step"]), "name": name, "value": value}
             for row in self.updater.memory.log
-            for name, value in row.items()
-            if name != "step"
+            for name, value in of_answers(row).items()
         ]
+
+    def beside(self, step: int) -> dict[str, float]:
+        """The same of one step, for the trackers; empty where no batch begins."""
+        rows = [row for row in self.updater.memory.log if int(row["step"]) == step]
+        return {name: value for row in rows for name, value in of_answers(row).items()}
+
+
+def of_answers(row: Mapping[str, float]) -> dict[str, float]:
+    """What a batch of answers measured, under the names that it is logged by."""
+    return {f"answers.{name}": value for name, value in row.items() if name != "step"}
 
 
 def open_ppo(job: Job, inputs: Mapping[str, Any], settings: PpoUpdate) -> Ppo:
@@ -178,4 +187,5 @@ def prepare_ppo(job: Job, inputs: Mapping[str, Any], settings: PpoUpdate) -> Upd
         ppo.measured,
         lambda: draw_rows(draws, trainer.step),
         ppo.critic.memory.steps,
+        ppo.beside,
     )

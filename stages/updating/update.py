@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from stages.learning.trainer import StepRecord, Trainer
+from stages.learning.trainer import Beside, StepRecord, Trainer
 from stages.settings.learning import LearnerSettings
 
 Facts = dict[str, Any]
@@ -21,7 +21,8 @@ class Update:
     and beside it what goes with it, and gives facts of that for the manifest. ``measured`` are
     further rows of the training log, known when it has run. ``draws`` are rows of the draws table;
     None where the round is made of many batches of answers, each of which is learnt from whole.
-    ``first_step`` is how many steps the phase's earlier rounds took.
+    ``first_step`` is how many steps the phase's earlier rounds took. ``beside`` gives the trackers
+    what ``measured`` has of one step.
     """
 
     trainer: Trainer
@@ -32,3 +33,4 @@ class Update:
     measured: Callable[[], list[dict[str, Any]]] = list
     draws: Callable[[], pa.Table | None] = lambda: None
     first_step: int = 0
+    beside: Beside | None = None

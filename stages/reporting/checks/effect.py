@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
+from stages.reporting.goals import Goal
 from stages.reporting.run_data import SCORER, Metric, Phase
-from stages.reporting.words import number
+from stages.reporting.words import listed, number
 
 GAP = 0.05
 """Smallest gap between judge and scorer that is worth a word."""
@@ -19,41 +20,53 @@ def stopped(phase: Phase) -> Iterator[str]:
 
 
 def no_effect(phase: Phase) -> Iterator[str]:
-    """The phase's own metric did not move, or moved the wrong way."""
-    first, last = phase.first.metrics.get(phase.main), phase.last.metrics.get(phase.main)
-    if first is None or last is None or phase.last.number == 0:
+    """What the phase is judged by did not move, or moved the wrong way."""
+    if phase.last.number == 0:
         return
-    if first.overlaps(last):
+    still: list[str] = []
+    for goal in phase.goals:
+        first, last = (r.metrics.get(goal.metric) for r in (phase.first, phase.last))
+        if first is None or last is None:
+            continue
+        if first.overlaps(last):
+            still.append(goal.metric)
+        elif not goal.improved(first.value, last.value):
+            yield f"{goal.metric} got worse: {number(first.value)} to {number(last.value)}."
+    if still:
+        change = "The change of" if len(still) == 1 else "The changes of"
         yield (
-            f"The change of {phase.main} is within the noise: the 95 % intervals of round 0 and "
-            f"round {phase.last.number} overlap."
+            f"{change} {listed(still)} {'is' if len(still) == 1 else 'are'} within the noise: the "
+            f"95 % intervals of round 0 and round {phase.last.number} overlap."
         )
-    elif (last.value > first.value) == (phase.better == "low"):
-        yield f"{phase.main} got worse: {number(first.value)} to {number(last.value)}."
 
 
 def judge_and_scorer(phase: Phase) -> Iterator[str]:
-    """The judge trained the policy, or judge and scorer part."""
-    if phase.judge in phase.scorers:
+    """A judge trained the policy, or judge and scorer part."""
+    for goal in phase.goals:
+        yield from _judge_and_scorer(phase, goal)
+
+
+def _judge_and_scorer(phase: Phase, goal: Goal) -> Iterator[str]:
+    if goal.judge in phase.scorers:
         yield (
-            f"The judge ({phase.judge}) also trained the policy, so its numbers flatter; "
+            f"The judge ({goal.judge}) also trained the policy, so its numbers flatter; "
             "name another judge to measure what was learnt."
         )
         return
-    judged = phase.last.metrics.get(phase.main)
-    scored = phase.last.metrics.get(phase.main + SCORER)
+    judged = phase.last.metrics.get(goal.metric)
+    scored = phase.last.metrics.get(goal.metric + SCORER)
     if judged is None or scored is None or judged.overlaps(scored):
         return
     gap = judged.value - scored.value
     if abs(gap) > GAP:
-        kinder = (gap > 0) == (phase.better == "low")
+        kinder = (gap > 0) == (goal.better == "low")
         why = (
             "the policy may have learnt to please the scorer"
             if kinder
             else "the scorer is harsher than the judge"
         )
         yield (
-            f"Judge and scorer disagree after round {phase.last.number}: {phase.main} is "
+            f"Judge and scorer disagree after round {phase.last.number}: {goal.metric} is "
             f"{number(judged.value)} by the judge and {number(scored.value)} by the scorer "
             f"(gap {number(abs(gap))}): {why}."
         )

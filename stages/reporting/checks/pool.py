@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from stages.reporting.run_data import Edge, Phase
-from stages.reporting.words import count_of, number, percent
+from stages.reporting.words import count_of, listed, number, percent
 
 TIED = 0.1
 """Share of one score among a round's from which cuts between equal scores are likely."""
@@ -19,12 +19,16 @@ LOST = 0.01
 def ties(phase: Phase) -> Iterator[str]:
     """Many answers have one and the same score."""
     sampled = phase.last.sampled
-    for attribute, share in (sampled.largest_tie if sampled else {}).items():
-        if share > TIED:
-            yield (
-                f"{percent(share)} of the {attribute} scores of round {phase.last.number} are one "
-                "and the same value: the scorer cannot tell these answers apart."
-            )
+    tied = [
+        f"{percent(share)} of the {attribute} scores"
+        for attribute, share in (sampled.largest_tie if sampled else {}).items()
+        if share > TIED
+    ]
+    if tied:
+        yield (
+            f"{listed(tied)} of round {phase.last.number} are one and the same value: the scorer "
+            "cannot tell these answers apart."
+        )
 
 
 def quantile_edges(phase: Phase) -> Iterator[str]:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from stages.reporting.figures.style import (
     JUDGE,
+    LABEL_SIZE,
     MUTED,
     SCORER,
     SMALL,
@@ -15,8 +16,10 @@ from stages.reporting.figures.style import (
     few_ticks,
     label_ends,
     round_axis,
+    share_axis,
 )
 from stages.reporting.figures.svg import Drawing, canvas, drawing, settle
+from stages.reporting.goals import Goal
 from stages.reporting.run_data import SCORER as BY_SCORER
 from stages.reporting.run_data import Metric, Phase
 from stages.reporting.words import number, sentence_case
@@ -44,35 +47,71 @@ CAPTIONS = {
         "kl.reference",
         "KL from the model that the phase started from, in nats per answer.",
     ),
+    "rouge": (
+        "rouge.Lsum",
+        "Longest common subsequences with the reference answer, sentence by sentence: words in "
+        "the same order. A mean over answers, 0 to 100.",
+    ),
+    "selection": (
+        "selection",
+        "The score by which the best policy is chosen: the mean of the metrics that the recipe "
+        "names, each scaled between its bounds.",
+    ),
+    "length": (
+        "length",
+        "Tokens of an answer. What rises with it may be length that pays, not quality.",
+    ),
     "finished": ("finished", "Share of answers that ended before the length limit."),
 }
 """The metric that a small figure shows, and what to see in it."""
 
 
-def main_curve(phase: Phase) -> Drawing | None:
-    """The phase's own metric, by the judge and by the scorer."""
-    if phase.main not in phase.last.metrics:
+def main_curve(phase: Phase, attribute: str = "") -> Drawing | None:
+    """What the phase is judged by, by the judge and by the scorer.
+
+    ``attribute`` says which of several; each then has a small picture, all on one scale where all
+    are shares.
+    """
+    goal = next((g for g in phase.goals if g.attribute == attribute), phase.goals[0])
+    if goal.metric not in phase.last.metrics:
         return None
-    name = sentence_case(phase.attribute)
-    good = "Lower" if phase.better == "low" else "Higher"
-    others = phase.main + BY_SCORER in phase.last.metrics
+    name, several = sentence_case(goal.attribute), len(phase.goals) > 1
+    with canvas(SMALL if several else WIDE) as figure:
+        axes = figure.subplots()
+        ends = _lines(axes, phase, goal.metric)
+        from_zero(axes)
+        if several and goal.share:
+            share_axis(axes)
+        if not several:
+            axes.set_ylabel(f"mean {goal.attribute}")
+        settle(figure)
+        size = LABEL_SIZE if several else 10
+        label_ends(axes, phase.last.number, [(y, " ".join(w), color) for y, w, color in ends], size)
+        return drawing(
+            figure,
+            f"{phase.name}-main-{attribute}" if several else f"{phase.name}-main",
+            name if several else f"{name} by round",
+            _of_one_of_several(goal) if several else _of_one(phase, goal),
+            "small" if several else "wide",
+            goal.metric,
+        )
+
+
+def _of_one(phase: Phase, goal: Goal) -> str:
+    good = "lower" if goal.better == "low" else "higher"
     later = ", later rounds answer on the best tag" if phase.tags else ""
     caption = (
-        f"Mean {phase.attribute} of answers to held-out prompts; {good.lower()} is better. Round 0 "
+        f"Mean {goal.attribute} of answers to held-out prompts; {good} is better. Round 0 "
         f"is the policy before this phase{later}. Bands: 95 % bootstrap intervals over prompts. "
     )
-    if others and phase.trained_on:
+    if goal.metric + BY_SCORER in phase.last.metrics and phase.trained_on:
         caption += "The judge never trains the policy; the scorer does. A gap is a warning."
-    with canvas(WIDE) as figure:
-        axes = figure.subplots()
-        ends = _lines(axes, phase, phase.main)
-        from_zero(axes)
-        axes.set_ylabel(f"mean {phase.attribute}")
-        settle(figure)
-        label_ends(axes, phase.last.number, [(y, " ".join(w), color) for y, w, color in ends], 10)
-        return drawing(
-            figure, f"{phase.name}-main", f"{name} by round", caption, "wide", phase.main
-        )
+    return caption
+
+
+def _of_one_of_several(goal: Goal) -> str:
+    good = "lower" if goal.better == "low" else "higher"
+    return f"{sentence_case(goal.what)}, by round; {good} is better."
 
 
 def side_curve(phase: Phase, side: str) -> Drawing | None:

@@ -63,7 +63,8 @@ def edges_by_round(phase: Phase, attribute: str) -> Drawing | None:
         axes.set_ylabel(f"{visible(attribute, 40)} by the scorer")
         key = f"{phase.name}-edges-{attribute}"
         caption = CUT_WITHIN if beside else CUT_OVER
-        return drawing(figure, key, "Where the quantiles are cut", caption)
+        whose = f" of {visible(attribute, 40)}" if len(phase.trained_on) > 1 else ""
+        return drawing(figure, key, f"Where the quantiles{whose} are cut", caption)
 
 
 def pool_growth(phase: Phase) -> Drawing | None:
@@ -114,6 +115,8 @@ def births(phase: Phase, tags: Sequence[str]) -> Drawing | None:
         "one round sampled, from the best tag (left) to the worst. Later rounds should win more "
         "of the good tags."
     )
+    if len(phase.trained_on) > 1:
+        caption += f" Tags of {visible(next(iter(phase.trained_on)), 40)}, the first attribute."
     with canvas((NORMAL[0], 1.2 + 0.36 * max(len(rows), 4))) as figure:
         axes = figure.subplots()
         for row, (_, counts) in enumerate(rows):

@@ -107,6 +107,12 @@ def few_ticks(axes: Axes, count: int = 4) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(count))
 
 
+def share_axis(axes: Axes) -> None:
+    """From 0 to 1, the same in every picture of shares."""
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_yticks([0.0, 0.5, 1.0])
+
+
 def label_ends(
     axes: Axes, x: float, labels: Sequence[tuple[float, str, str]], size: float = LABEL_SIZE
 ) -> None:

@@ -12,6 +12,7 @@ from stages.reporting.sections.learning import learning
 from stages.reporting.sections.pool import pool
 from stages.reporting.sections.results import results
 from stages.reporting.sections.section import Section
+from stages.reporting.sections.side_by_side import side_by_side
 from stages.reporting.sections.tags import tags
 from stages.reporting.sections.whole_run import whole_run
 
@@ -29,7 +30,7 @@ OF_PHASE: tuple[OfPhase, ...] = (
 
 def sections(run: RunData, gallery: Gallery) -> list[Section]:
     """All sections that have something to show."""
-    found: list[Section] = []
+    found: list[Section] = list(side_by_side(run))
     for phase in run.phases:
         if not phase.rounds:
             continue
@@ -46,4 +47,6 @@ def _named(section: Section, run: RunData, phase: Phase) -> Section:
         f"{section.title}: {phase.name}",
         section.template,
         section.context,
+        phase.name,
+        section.title,
     )

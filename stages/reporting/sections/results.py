@@ -14,7 +14,8 @@ from stages.settings.figures import SIDES
 def results(run: RunData, phase: Phase, gallery: Gallery) -> Iterator[Section]:
     """The section of a phase's metrics."""
     context = {
-        "main": next(iter(gallery.of(phase, "main")), None),
+        "main": gallery.of(phase, "main"),
+        "judged_by": "the world’s truth" if all(g.truth for g in phase.goals) else "the judges",
         "sides": gallery.of(phase, *SIDES, "finished"),
         "numbers": tables.metrics(phase),
         "stopped": phase.stopped,
