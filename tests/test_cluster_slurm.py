@@ -174,7 +174,10 @@ def test_small_jobs_stay_on_the_machine_of_snakemake(disturbed: Run) -> None:
         rule: sum(s == "COMPLETED" for s in disturbed.cluster.jobs(f"rule_{rule}").values())
         for rule in ("prepare_prompts", "advance", "join", "tag", "tidy", "report", *wanted)
     }
-    assert {rule: count for rule, count in done.items() if count} == wanted
+    assert {rule for rule, count in done.items() if count} == set(wanted)
+    for rule, count in wanted.items():
+        # What was in the queue when Snakemake was killed may have run as well as its copy.
+        assert count <= done[rule] <= 2 * count, rule
 
 
 def test_copies_of_the_jobs_that_a_killed_snakemake_left_do_no_harm(disturbed: Run) -> None:

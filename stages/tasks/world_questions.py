@@ -28,10 +28,10 @@ from stages.world.qa import questions as world
 from stages.world.qa.drafts import CAREFUL, CARELESS, Draft, Writer
 from stages.world.town import dice
 
-PROMPTS = {"train": 3853, "validation": 500, "test": 948}
-"""As many as there are of the public data set."""
-DEMONSTRATIONS = {"demonstrations": 6000}
-FEEDBACK, HELD_OUT = 2500, 400
+PROMPTS = {"train": 3853, "validation": 400, "test": 800}
+"""Nearly as many as there are of the public data set."""
+DEMONSTRATIONS = {"demonstrations": 2000}
+FEEDBACK, HELD_OUT = 2000, 400
 TEXTS = 8000
 """Questions among the texts; with each goes a plain one, while there are any."""
 ANSWERS = 4
