@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from house import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from looking import refused, rondo, shown
@@ -214,6 +218,8 @@ def test_rows_by_expressions_are_counted(run: TracedRun, joined: pd.DataFrame) -
     text = shown("browse", run.root / R2, "--count-by", "label")
     assert "mean toxicity" in text
     assert "33.3 %" in text or "%" in text
+    (row, *_) = objects(run.root / R2, "--count-by", "1 -- all")
+    assert row["n"] == len(joined)
 
 
 @pytest.fixture(scope="module")
@@ -349,7 +355,10 @@ def test_text_is_whole(run: TracedRun, joined: pd.DataFrame) -> None:
         (("--prompt", "(train"), "12 prompts hold these words"),
         (("--format", "xml"), "no format 'xml'"),
         (("--prompt", "x", "--rounds", "1,b"), "rounds are numbers"),
+        (("--prompt", "x", "--rounds", "²"), "rounds are numbers"),
         (("--limit", "many"), "Invalid value for '--limit'"),
+        (("--limit", "9" * 20), "Invalid value for '--limit'"),
+        (("--offset", "9" * 20), "Invalid value for '--offset'"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(run: TracedRun, words: tuple[str, ...], told: str) -> None:
@@ -445,3 +454,21 @@ def test_a_lookup_is_joined_only_when_it_is_needed(run: TracedRun) -> None:
     assert [lookup.table for lookup in pool.needed(["prompt"])] == ["prompts"]
     scores = view_of(find_place(run.root / R2 / "scores.json"))
     assert [lookup.table for lookup in scores.needed(["prompt"])] == ["samples", "prompts"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_no_locale_ends_a_command(run: TracedRun, encoding: str) -> None:
+    command = [sys.executable, "-m", "workflow.cli", "browse", str(run.root / R2)]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "─" in done.stdout.decode(), "what is no terminal gets UTF-8"
+
+
+def test_an_output_that_was_closed_is_no_mistake(run: TracedRun) -> None:
+    command = [sys.executable, "-m", "workflow.cli", "browse", str(run.root / R2)]
+    done = subprocess.run(
+        ["bash", "-c", '"$@" >&-', "bash", *command],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")

@@ -99,6 +99,7 @@ def test_answers_come_as_rows_too(run: TracedRun) -> None:
     rows = [json.loads(line) for line in shown(*words).splitlines()]
     assert [(row["round"], row["k"]) for row in rows] == [(1, 0), (1, 1), (2, 0), (2, 1)]
     assert set(rows[0]) >= {"response", "toxicity", "tag", "label", "drawn", "sample_id"}
+    assert "no answer to it in round 9" in refused(*words, "--rounds", "1,9")
     (header, *lines) = shown(*words[:-1], "csv", "--rounds", "2").splitlines()
     assert header.startswith("phase,round,source,tag,k,response")
     assert len(lines) == 2

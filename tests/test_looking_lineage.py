@@ -313,3 +313,8 @@ def test_a_terminal_shows_progress_and_leaves_no_trace_of_it(run: TracedRun) -> 
     text = on_a_terminal("lineage", run.root / R1 / "pool.json")
     assert "✓" in text
     assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("place", [".", "/", "..", ""])
+def test_a_folder_without_a_name_cannot_be_taken_over(place: str) -> None:
+    assert "no manifest stands beside this file" in refused("accept", place)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +30,19 @@ def test_an_answer_is_found_again_by_another_that_opens_the_file(tmp_path: Path)
         assert second.find([KEYS[2], KEYS[1], KEYS[0]]) == Kept(None, "COMMENT_EMPTY")
     with KeptAnswers(path) as third:
         assert third.find([KEYS[0]]) == Kept(0.25)
+
+
+def test_who_dies_while_making_the_file_leaves_all_of_it_or_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "kept.sqlite"
+    dies = (
+        "import sys; from pathlib import Path; from stages.rewards.perspective import kept;"
+        "kept.TABLES = kept.TABLES.replace('CREATE TABLE IF NOT EXISTS pace', 'no SQL');"
+        "kept.KeptAnswers(Path(sys.argv[1]))"
+    )
+    died = subprocess.run([sys.executable, "-c", dies, path], capture_output=True, check=False)
+    assert died.returncode != 0
+    with KeptAnswers(path) as kept:
+        assert kept.reserve(URL, 1, 1.0, 10.0) > 0
 
 
 def test_the_first_answer_stands(tmp_path: Path) -> None:

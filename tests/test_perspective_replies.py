@@ -183,6 +183,9 @@ def test_another_kind_of_server_is_one_line(status: int) -> None:
         ("nan", None),
         ("Fri, 20 Nov 2026 12:00:30 GMT", 30.0),
         ("Fri, 20 Nov 2026 11:00:00 GMT", 0.0),
+        ("Fri, 20 Nov 2026 12:00:30 -0000", 30.0),
+        ("Fri, 20 Nov 2026 12:00:30", 30.0),
+        ("Fri, 20 Nov 2026 12:00:30 +9999999999999", None),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(header: str | None, wait: float | None) -> None:

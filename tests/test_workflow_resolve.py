@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from recipes import recipe
 
 from stages.runtime.errors import UserError
+from stages.settings.yaml_file import parse_yaml
 from workflow.architectures import known_architectures
 from workflow.identity import check_identity, differences
 from workflow.outcome import write_recipe
@@ -104,6 +105,16 @@ def test_a_set_that_cannot_be_read_is_one_line(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         overrides(text)
     assert "set" in caught.value.line()
+
+
+def test_a_blank_after_a_colon_makes_no_mapping_of_set() -> None:
+    """Snakemake reads the text as YAML, and gives this one as a mapping."""
+    text = "phases.align.rounds=1 policy.lora='{rank: 4}'"
+    for given_text in (text, parse_yaml(text, "config")):
+        assert overrides(given_text) == [
+            {"phases": {"align": {"rounds": 1}}},
+            {"policy": {"lora": {"rank": 4}}},
+        ]
 
 
 def test_set_wins_over_the_scale_and_null_goes_back_to_the_default() -> None:

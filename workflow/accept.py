@@ -25,7 +25,7 @@ def accept(path: Path) -> Manifest | None:
     next run does again what follows from the table. A table whose columns are not those of its
     kind, and what is no table, are UserErrors.
     """
-    place = path if path.suffix == ".json" else path.with_suffix(".json")
+    place = path if path.suffix == ".json" else path.parent / f"{path.stem}.json"
     if not place.is_file():
         raise UserError("no manifest stands beside this file", path, "name a table of a run")
     made = read_manifest(place)

@@ -95,7 +95,10 @@ def overrides(text: Any) -> list[dict[str, Any]]:
     if text is None or text == "":
         return []
     if isinstance(text, Mapping):
-        return [dict(text)]
+        typed = _as_typed(text)
+        if typed is None:
+            return [dict(text)]
+        text = typed
     result: list[dict[str, Any]] = []
     try:
         pieces = shlex.split(str(text))
@@ -110,6 +113,17 @@ def overrides(text: Any) -> list[dict[str, Any]]:
             nested = {part: nested}
         result.append(nested)
     return result
+
+
+def _as_typed(value: Mapping[Any, Any]) -> str | None:
+    """The text of a ``set`` that holds one colon with a blank after it, as in ``a.b={c: 1}``.
+
+    Snakemake reads what it is given as YAML, which takes such a text for a mapping.
+    """
+    if len(value) != 1:
+        return None
+    ((key, rest),) = value.items()
+    return f"{key}: {rest}" if "=" in str(key) and isinstance(rest, str) else None
 
 
 def _check_scale(folder: Path, name: str) -> None:

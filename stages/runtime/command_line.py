@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from pathlib import Path
 
 import typer
 
@@ -17,6 +19,7 @@ def run_command(app: typer.Typer) -> int:
     What is wrong with the command line itself is said in one line, with exit code 2. A reader
     of the output that went away (``| head``) is no failure.
     """
+    _let_any_text_out()
     try:
         ended = app(standalone_mode=False)
     except typer.Abort:
@@ -36,3 +39,18 @@ def run_command(app: typer.Typer) -> int:
             print(f"error: {one_line(told())}{more}", file=sys.stderr)
         return EXIT_USER
     return ended if isinstance(ended, int) else 0
+
+
+def _let_any_text_out() -> None:
+    """No locale ends a command: files and pipes get UTF-8, a terminal what it can show.
+
+    An output that was closed (``>&-``) is a place where nothing arrives.
+    """
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            if stream.isatty():
+                stream.reconfigure(errors="replace")
+            else:
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")

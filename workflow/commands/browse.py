@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 FORMATS = ("table", "json", "csv", "text")
+MOST = 2**62
+"""Rows that can be asked for: more than the database counts to are a mistake."""
 
 
 def browse(
@@ -21,8 +23,8 @@ def browse(
     columns: Annotated[
         str | None, typer.Option("--columns", help="names with commas between; '*' for all")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="rows; 0: all")] = 20,
-    offset: Annotated[int, typer.Option("--offset", min=0, help="rows to pass over")] = 0,
+    limit: Annotated[int, typer.Option("--limit", min=0, max=MOST, help="rows; 0: all")] = 20,
+    offset: Annotated[int, typer.Option("--offset", min=0, max=MOST, help="rows to pass over")] = 0,
     row: Annotated[str | None, typer.Option("--id", help="one row in full, by its id")] = None,
     prompt: Annotated[
         str | None,
@@ -59,9 +61,10 @@ def browse(
     chosen = form or "table"
     if chosen not in FORMATS:
         raise UserError(f"no format {chosen!r}", "--format", f"give {', '.join(FORMATS)}")
-    wanted = (rounds or "").replace(" ", "").split(",") if rounds else []
-    if not all(number.isdigit() for number in wanted):
-        raise UserError("rounds are numbers", f"--rounds {rounds}", "as 0,2,5")
+    try:
+        wanted = tuple(map(int, rounds.split(","))) if rounds else ()
+    except ValueError:
+        raise UserError("rounds are numbers", f"--rounds {rounds}", "as 0,2,5") from None
     query = Query(tuple(where or ()), sort, _listed(columns), limit or None, offset)
     wish = Wish(
         path,
@@ -70,7 +73,7 @@ def browse(
         lines,
         row,
         prompt,
-        tuple(map(int, wanted)),
+        wanted,
         _expressions(count_by),
         schema,
     )

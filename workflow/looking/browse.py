@@ -61,6 +61,13 @@ def _browse_prompt(place: Place, wish: Wish, console: Console) -> None:
     assert wish.prompt is not None
     phase = _phase(place)
     found = follow(place.graph, find_prompt(place.graph, wish.prompt), phase)
+    there = sorted({row["round"] for row in found.rows})
+    if missing := [number for number in wish.rounds if number not in there]:
+        raise UserError(
+            f"no answer to it in round {missing[0]}",
+            f"--rounds {','.join(map(str, wish.rounds))}",
+            f"there are rounds {', '.join(map(str, there))}" if there else "leave --rounds out",
+        )
     if wish.form == "table":
         print_followed(found, wish.rounds, console)
         return

@@ -113,7 +113,7 @@ class Lookout:
         with self._explaining(query, ", ".join(by)):
             relation = self._filtered(query, [*by, *means])
             keys = [f"key{place}_" for place in range(len(by))]
-            named = ", ".join(f"{text} AS {key}" for text, key in zip(by, keys, strict=True))
+            named = ", ".join(f"{text}\n AS {key}" for text, key in zip(by, keys, strict=True))
             values = "".join(f", {quoted(name)}" for name in means)
             averages = "".join(f", avg({quoted(name)})" for name in means)
             found = relation.project(f"{named}{values}").aggregate(

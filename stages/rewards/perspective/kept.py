@@ -136,7 +136,8 @@ class KeptAnswers:
         self._database.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'WAL' else 'FULL'}")
         if empty:
             self._database.executescript(
-                f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; {TABLES}"
+                f"BEGIN; PRAGMA application_id = {APPLICATION}; "
+                f"PRAGMA user_version = {VERSION}; {TABLES} COMMIT;"
             )
 
     def _pragma(self, name: str) -> int:

@@ -120,8 +120,9 @@ def seconds(retry_after: str | None, now: datetime | None = None) -> float | Non
     except ValueError:
         try:
             then = parsedate_to_datetime(retry_after)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
+        then = then if then.tzinfo else then.replace(tzinfo=UTC)  # no zone, or an unknown one
         wait = (then - (now or datetime.now(UTC))).total_seconds()
     return max(wait, 0.0) if math.isfinite(wait) else None
 
