@@ -124,16 +124,16 @@ def top_ranked(weights: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
     Exactly k survive; among equal weights the lower id ranks first, at the edge too.
     """
-    values, ids = weights.topk(k, dim=-1)
-    edge = values[:, -1:]
-    at_edge = weights == edge
-    if bool((at_edge.sum(-1) > (values == edge).sum(-1)).any()):
-        above = weights > edge
+    # One more than wanted shows whether equal weights lie on both sides of the edge.
+    values, ids = weights.topk(min(k + 1, weights.shape[-1]), dim=-1)
+    edge = values[:, k - 1 : k]
+    if bool((values[:, k:] == edge).any()):
+        at_edge, above = weights == edge, weights > edge
         room = k - above.sum(-1, keepdim=True)
         kept = above | (at_edge & (at_edge.cumsum(-1) <= room))
         ids = kept.nonzero()[:, 1].view(-1, k)
     else:
-        ids = ids.sort(-1).values
+        ids = ids[:, :k].sort(-1).values
     values, order = weights.gather(-1, ids).sort(dim=-1, descending=True, stable=True)
     return values, ids.gather(-1, order)
 
