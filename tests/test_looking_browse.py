@@ -356,6 +356,8 @@ def test_text_is_whole(run: TracedRun, joined: pd.DataFrame) -> None:
         (("--format", "xml"), "no format 'xml'"),
         (("--prompt", "x", "--rounds", "1,b"), "rounds are numbers"),
         (("--prompt", "x", "--rounds", "²"), "rounds are numbers"),
+        (("--rounds", "1"), "nothing to follow"),
+        (("--schema", "--format", "json"), "the columns are shown as a table"),
         (("--limit", "many"), "Invalid value for '--limit'"),
         (("--limit", "9" * 20), "Invalid value for '--limit'"),
         (("--offset", "9" * 20), "Invalid value for '--offset'"),

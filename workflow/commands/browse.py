@@ -61,6 +61,10 @@ def browse(
     chosen = form or "table"
     if chosen not in FORMATS:
         raise UserError(f"no format {chosen!r}", "--format", f"give {', '.join(FORMATS)}")
+    if rounds and prompt is None:
+        raise UserError("nothing to follow", f"--rounds {rounds}", "name a prompt with --prompt")
+    if schema and chosen in ("json", "csv"):
+        raise UserError("the columns are shown as a table", f"--format {form}", "leave it out")
     try:
         wanted = tuple(map(int, rounds.split(","))) if rounds else ()
     except ValueError:
