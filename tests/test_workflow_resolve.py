@@ -99,6 +99,7 @@ def test_set_is_read(text: Any, expected: list[dict[str, Any]]) -> None:
         ("=3", "cannot read '=3'"),
         ("a='x", "close the quotes"),
         ("a=[1", "not valid YAML"),
+        ("a={b: c}", "quote a value that holds a blank"),
     ],
 )
 def test_a_set_that_cannot_be_read_is_one_line(text: str, message: str) -> None:

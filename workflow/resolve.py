@@ -108,11 +108,20 @@ def overrides(text: Any) -> list[dict[str, Any]]:
         key, equals, value = piece.partition("=")
         if not equals or not key:
             raise UserError(f"cannot read {piece!r}", "set", "write key.inner=value")
-        nested: Any = parse_yaml(value, "set")
+        nested: Any = _value(piece, value)
         for part in reversed(key.split(".")):
             nested = {part: nested}
         result.append(nested)
     return result
+
+
+def _value(piece: str, text: str) -> Any:
+    """A value as typed. A blank that was not quoted cuts it in two, and the rest is no YAML."""
+    try:
+        return parse_yaml(text, "set")
+    except UserError as error:
+        mend = "quote a value that holds a blank: KEY='{a: 1}'"
+        raise UserError(error.what, f"set, {piece!r}", mend) from None
 
 
 def _as_typed(value: Mapping[Any, Any]) -> str | None:
