@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import psutil
@@ -13,11 +14,13 @@ from rich.text import Text
 from stages.runtime.atomic import write_text
 from stages.settings.layout import RECIPE, REPORT, SUMMARY
 from stages.settings.notices import notices
+from stages.settings.recipe import Recipe
 from stages.settings.yaml_file import dump_yaml
 from workflow.looking.terminal import plain, screen
 from workflow.planner import Plan
 
-HEADLINE = ("toxicity.mean", "toxicity.mean.scorer", "perplexity.base", "distinct.2")
+BESIDE = ("selection", "perplexity.base", "distinct.2", "rouge.Lsum")
+"""What is told beside the judged attributes, where it was measured."""
 LONGEST_LINE = 16_384
 """Bytes at the end of a log that hold its last line."""
 
@@ -48,7 +51,7 @@ def print_outcome(plan: Plan) -> None:
     summary = json.loads(summary_path.read_text(encoding="utf-8"))
     console = screen(sys.stderr)
     for phase in summary["phases"]:
-        metrics = [m for m in HEADLINE if any(m in r["metrics"] for r in phase["rounds"])]
+        metrics = main_metrics(plan.recipe, {m for row in phase["rounds"] for m in row["metrics"]})
         title = Text(f"{plan.recipe.run}: phase {phase['name']}", style="italic")
         table = Table(title=title, title_justify="left")
         table.add_column("round", justify="right")
@@ -59,6 +62,22 @@ def print_outcome(plan: Plan) -> None:
             table.add_row(str(row["round"]), *map(Text, cells))
         console.print(table)
     console.print(f"report: {plain(plan.path(REPORT), 500)}")
+
+
+def main_metrics(recipe: Recipe, measured: Collection[str]) -> list[str]:
+    """The metrics that a person looks at first, of those that were measured.
+
+    Of one judged attribute its mean by judge and scorer; of several the share of good segments of
+    each, or the mean of one that is judged whole.
+    """
+    judges = recipe.judges()
+    attributes = [judges[name].attribute for name in recipe.evaluate.all_judges]
+    if len(attributes) == 1:
+        names = [f"{attributes[0]}.mean", f"{attributes[0]}.mean.scorer"]
+    else:
+        shares = {a: f"{a}.correct" for a in attributes}
+        names = [s if s in measured else f"{a}.mean" for a, s in shares.items()]
+    return [name for name in (*names, *BESIDE) if name in measured]
 
 
 def print_failures(plan: Plan) -> None:
