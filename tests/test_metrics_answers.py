@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from stages.evaluation.answers import reward_shares
+from stages.evaluation.measure import Judged, Table
 from stages.metrics.rewards import Pieces, Share, selection, shares, unscaled
 from stages.metrics.rouge import KINDS, rouge
 
@@ -46,6 +48,18 @@ def test_scaled_values_as_deviations_again() -> None:
     z = np.array([2.0, -1.0, 0.5])
     mean = Share(z * 0.3 + 0.1, np.ones(3))
     assert unscaled(mean, 0.3, 0.1).estimate(1).value == pytest.approx(z.mean())
+
+
+def test_an_evaluation_tells_normalised_values_as_deviations_too() -> None:
+    rows = [{"quantiles": [0], "prompt_id": f"p{i}"} for i in range(3)]
+    values = np.array([0.6, -0.3, 0.15])
+    pieces = Pieces.of([[], [], []])
+    judged = Judged("completeness", ".scorer", values, np.ones(3, bool), pieces, (0.3, 0.0))
+    found = reward_shares(Table(rows, 1), judged, (0,))
+    assert found["completeness.mean.scorer"].estimate(1).value == pytest.approx(0.15)
+    assert found["completeness.z.scorer"].estimate(1).value == pytest.approx(0.5)
+    plain = Judged("completeness", "", values, np.ones(3, bool), pieces)
+    assert set(reward_shares(Table(rows, 1), plain, (0,))) == {"completeness.mean"}
 
 
 def test_the_published_selection_score() -> None:

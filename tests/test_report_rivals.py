@@ -17,7 +17,6 @@ from stages.reporting.collect import collect
 from stages.reporting.control import controls, findings
 from stages.reporting.gallery import Gallery
 from stages.reporting.goal_words import Ends, goals_sentence, mood_of
-from stages.reporting.goals import Goal
 from stages.reporting.headline import chain, headline, key_numbers
 from stages.reporting.page import render
 from stages.reporting.rival_tables import Column, columns, interval, outcome_rows
@@ -25,6 +24,7 @@ from stages.reporting.rivals import SUM, Contest, Policy, how, policies, rival_s
 from stages.reporting.run_data import Metric, RunData
 from stages.reporting.sections.order import sections
 from stages.settings.figures import figure_slots
+from stages.settings.goals import Goal
 
 SHARES = tuple(Goal(name, "high", "judge", "correct", True) for name in ATTRIBUTES)
 

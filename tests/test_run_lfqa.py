@@ -8,19 +8,22 @@ from typing import Any
 import pytest
 from mini_run import MiniRun
 
+from benchmarks.qualities import before_and_after
 from stages.artifacts.manifest import read_manifest, table_files
 from stages.artifacts.schemas import METRICS, POOL, PROMPTS, SAMPLES, TableKind
 from stages.artifacts.store import read_rows
 from stages.settings import layout
 from stages.world.qa.truth import Truth
 
+RIVAL = {"update": {"kind": "sft", "steps": 2, "batch_size": 4, "optimizer": {"lr": 1e-3}}}
 ATTRIBUTES = ("relevance", "factuality", "completeness")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> MiniRun:
     folder = tmp_path_factory.mktemp("lfqa")
-    return MiniRun(folder, recipe="lfqa-nlf", scale="test").all()
+    phases = {"phases": {"rival": RIVAL | {"start_from": "sft"}}}
+    return MiniRun(folder, phases, recipe="lfqa-nlf", scale="test").all()
 
 
 def rows(run: MiniRun, manifest: str, kind: TableKind) -> list[dict[str, Any]]:
@@ -121,3 +124,27 @@ def test_base_model_and_sft_learn(run: MiniRun) -> None:
         log = read_rows(Path(run.path(f"{place}/training_log.parquet")), TRAINING_LOG)
         losses = [row["value"] for row in log if row["name"].endswith("nll")]
         assert losses[-1] < losses[0], place
+
+
+def test_a_rival_starts_from_the_same_policy(run: MiniRun) -> None:
+    """Although another phase stands between it and the one that it names."""
+    start = read_manifest(run.path(layout.in_round("rival", 1, "policy_in")))
+    assert start.digest == read_manifest(run.path(layout.best("sft"))).digest
+    before = {phase: metrics(run, phase, 0) for phase in ("align", "rival")}
+    # Without a phase's own scorers and tags: the same policy says the same.
+    for name in ("rouge.Lsum", "completeness.mean", "length", "perplexity.base"):
+        assert before["rival"][name] == before["align"][name], name
+    last = read_manifest(run.path(layout.in_round("align", 2, "policy")))
+    assert start.digest != last.digest
+
+
+def test_pooled_qualities_are_those_that_the_run_measured(run: MiniRun) -> None:
+    """Of one run, the figures that the evidence pools over seeds."""
+    pooled = before_and_after([run.root], "align")
+    for side, number in (("before", 0), ("after", 2)):
+        also = rows(run, layout.also("align", number, "test"), METRICS)
+        found = {row["metric"]: row["value"] for row in also}
+        assert pooled[side]["completeness"]["value"] == pytest.approx(found["completeness.mean"])
+        assert pooled[side]["completeness"]["n"] == 6
+        parts = [pooled[side][attribute]["value"] for attribute in ATTRIBUTES]
+        assert pooled[side]["sum"]["value"] == pytest.approx(sum(parts))

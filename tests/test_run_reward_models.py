@@ -226,6 +226,23 @@ def test_questions_that_choose_the_weights_are_not_learnt(tmp_path: Path) -> Non
     assert made.counters["examples"] == len(learn) - apart
 
 
+@pytest.mark.parametrize("name", ["relevance", "preference"])
+def test_both_stacks_of_an_encoder_decoder_learn(name: str, tmp_path: Path) -> None:
+    """The decoder reads the answer; what it learnt is read again from its folder."""
+    model = f"reward_models.{name}"
+    pool = f"{model}.pool=auto" if name == "preference" else ""
+    both = f"{SMALL} {model}.stacks=both {pool}"
+    tables = Tables(tmp_path / "run", pair_folder(tmp_path / "qa", rows()), both)
+    made = train(tables, name)
+    assert made.facts["metrics"]["accuracy"] == 1
+    folder = tables.folder / f"reward_models/{name}/model"
+    assert json.loads((folder / "head.json").read_text())["both"]
+    scorer = build_scorer(tables.recipe.reward_models[name], folder, "fp32")
+    asked = scorables(tables, held_out=True)[0][1].asked
+    right, wrong = scorer.score([Scorable(t, "", t, asked) for t in (RIGHT, WRONG)])
+    assert right.value is not None and wrong.value is not None and right.value > wrong.value
+
+
 def test_a_model_starts_from_the_policy(tables: Tables, tmp_path: Path) -> None:
     """A decoder, whose marks stand behind the segments."""
     from tiny_models import save_tiny_policy, tiny_llama

@@ -206,6 +206,10 @@ def test_what_would_fail_hours_later(change: str, message: str, tmp_path: Path) 
         ("reward_models.preference.better=low", "better must be high"),
         ("reward_models.preference.scale=0", "scale"),
         ("reward_models.preference.pool=top", "pool"),
+        (
+            "reward_models.preference.stacks=both reward_models.preference.pool=mean",
+            "pool mean must be last or auto",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other(change: str, message: str) -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stages.runtime.atomic import write_text
+from stages.settings.goals import goals_of
 from stages.settings.layout import RECIPE, REPORT, SUMMARY
 from stages.settings.notices import notices
 from stages.settings.recipe import Recipe
@@ -67,16 +68,12 @@ def print_outcome(plan: Plan) -> None:
 def main_metrics(recipe: Recipe, measured: Collection[str]) -> list[str]:
     """The metrics that a person looks at first, of those that were measured.
 
-    Of one judged attribute its mean by judge and scorer; of several the share of good segments of
-    each, or the mean of one that is judged whole.
+    Those of the recipe's goals; of a single one by the scorer too.
     """
-    judges = recipe.judges()
-    attributes = [judges[name].attribute for name in recipe.evaluate.all_judges]
-    if len(attributes) == 1:
-        names = [f"{attributes[0]}.mean", f"{attributes[0]}.mean.scorer"]
-    else:
-        shares = {a: f"{a}.correct" for a in attributes}
-        names = [s if s in measured else f"{a}.mean" for a, s in shares.items()]
+    goals = goals_of(recipe, measured)
+    names = [goal.metric for goal in goals]
+    if len(goals) == 1:
+        names.append(f"{names[0]}.scorer")
     return [name for name in (*names, *BESIDE) if name in measured]
 
 

@@ -11,49 +11,44 @@ from stages.feedback.tags import Vocabulary
 from stages.metrics.bootstrap import per_group, ratio
 from stages.metrics.rewards import Share, selection, shares, unscaled
 from stages.metrics.rouge import KINDS, rouge
+from stages.settings.goals import CORRECT
 from stages.text.sentences import Sentences
 
 Shares = dict[str, Share]
-CONTROLLED = ("mean", "correct")
-"""What is measured of every attribute while one attribute's tag is turned."""
 
 
 def reward_shares(table: Table, judged: Judged, vector: Sequence[int]) -> Shares:
     """The metrics of one attribute under one tag, by name, as sums per prompt."""
-    rows = table.under(vector)
-    found = shares(
-        judged.values[rows],
-        judged.present[rows],
-        judged.pieces.take(rows),
-        table.groups[rows],
-        table.prompts,
-    )
+    found = _shares_under(table, judged, vector)
     if judged.scaled is not None:
         found["z"] = unscaled(found["mean"], *judged.scaled)
     return {f"{judged.attribute}.{name}{judged.suffix}": value for name, value in found.items()}
 
 
 def turned_metrics(table: Table, judged: Judged, vocabulary: Vocabulary) -> Metrics:
-    """An attribute's mean reward and share of good segments when each tag is turned in turn.
+    """An attribute's share of good segments when each tag is turned in turn.
 
     ``relevance.correct.tag.factuality.2``: factuality asked for at quantile 2, the others at their
-    best.
+    best. The means are those of ``control_metrics``.
     """
     found: Metrics = {}
     for ending, vector in tag_vectors(vocabulary).items():
-        rows = table.under(vector)
-        parts = shares(
-            judged.values[rows],
-            judged.present[rows],
-            judged.pieces.take(rows),
-            table.groups[rows],
-            table.prompts,
-        )
-        for name in CONTROLLED:
-            if name in parts:
-                key = f"{judged.attribute}.{name}{ending}{judged.suffix}"
-                found[key] = parts[name].estimate(table.seed)
+        good = _shares_under(table, judged, vector).get(CORRECT)
+        if good is not None:
+            key = f"{judged.attribute}.{CORRECT}{ending}{judged.suffix}"
+            found[key] = good.estimate(table.seed)
     return found
+
+
+def _shares_under(table: Table, judged: Judged, vector: Sequence[int]) -> Shares:
+    rows = table.under(vector)
+    return shares(
+        judged.values[rows],
+        judged.present[rows],
+        judged.pieces.take(rows),
+        table.groups[rows],
+        table.prompts,
+    )
 
 
 def selection_metric(

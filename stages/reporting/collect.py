@@ -14,7 +14,6 @@ from stages.contract.run_graph import run_graph
 from stages.metrics.calibration import Bin
 from stages.reporting.costs import stage_costs
 from stages.reporting.counts import answer_quality, draw_counts, pool_counts, training_answers
-from stages.reporting.goals import goals_of
 from stages.reporting.measured import further_metrics, read_metrics
 from stages.reporting.run_data import (
     Edge,
@@ -26,6 +25,7 @@ from stages.reporting.run_data import (
     finite,
 )
 from stages.settings import layout
+from stages.settings.goals import goals_of
 from stages.settings.phases import UpdateSettings
 from stages.settings.recipe import Recipe, load_recipe
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from stages.reporting.goals import CORRECT, MEAN, Goal
 from stages.reporting.run_data import Metric, Phase
 from stages.reporting.tables import Table
 from stages.reporting.words import listed, number, signed
+from stages.settings.goals import CORRECT, MEAN, Goal
 from stages.settings.recipe import Recipe
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from stages.reporting.goals import Goal
 from stages.reporting.run_data import SCORER, Metric, Phase
 from stages.reporting.words import change, count_of, listed, number, short
+from stages.settings.goals import Goal
 
 Mood = Literal["good", "bad", "plain"]
 

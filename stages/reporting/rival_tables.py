@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stages.reporting.goals import Goal
 from stages.reporting.rivals import OTHERS, SUM, Policy
 from stages.reporting.run_data import Metric
 from stages.reporting.words import count_of, number
+from stages.settings.goals import Goal
 
 DEEPEST = 4
 """Steps that the names of policies are moved in, at most."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stages.reporting.goals import Goal, all_shares
 from stages.reporting.run_data import Metric, Phase, Round, RunData
 from stages.reporting.sums import sum_of_shares
 from stages.reporting.words import listed, number
+from stages.settings.goals import Goal, all_shares
 from stages.settings.phases import PhaseSettings
 from stages.settings.recipe import BASE
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from stages.artifacts.lineage import Lineage
 from stages.artifacts.provenance import Graph
 from stages.metrics.calibration import Bin
-from stages.reporting.goals import Goal
+from stages.settings.goals import Goal
 from stages.settings.recipe import Recipe
 
 Item = TypeVar("Item")

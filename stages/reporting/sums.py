@@ -18,9 +18,9 @@ from stages.artifacts.store import TableReader
 from stages.feedback.groups import group_codes
 from stages.metrics.rewards import Pieces, Share, selection, shares
 from stages.reporting.distributions import NO_TAG, asked_quantile
-from stages.reporting.goals import Goal
 from stages.reporting.run_data import Metric, Round, finite
 from stages.runtime.hashing import seed_from
+from stages.settings.goals import Goal
 
 NEAR = 1e-6
 

@@ -325,6 +325,15 @@ class PreferenceScorer(AnswerScorer):
     bias: float = Field(0.0, description="then plus this")
 
     @model_validator(mode="after")
+    def _reads_the_end(self) -> Self:
+        if self.stacks == "both" and self.pool in ("first", "mean"):
+            raise ValueError(
+                "with stacks: both a decoder has read the whole answer at its last token only; "
+                f"pool {self.pool} must be last or auto"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _high_is_better(self) -> Self:
         if self.better != "high":
             raise ValueError("the preferred answer has the higher value: better must be high")

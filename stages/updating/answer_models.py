@@ -160,13 +160,7 @@ def _new_network(
     pool = lesson.pool
     if pool == "auto":
         pool = "last" if both else natural_pool(backbone, tokenizer)
-    if both and pool in ("first", "mean"):
-        raise UserError(
-            "a decoder has read the whole answer at its last token only",
-            f"attribute {settings.attribute}",
-            "with stacks: both, pool: last or auto",
-        )
-    if pool == "first" and not reads_ahead(backbone):
+    if pool == "first" and not both and not reads_ahead(backbone):
         raise UserError(
             "the first token of a decoder has seen nothing of the answer",
             f"attribute {settings.attribute}",

@@ -51,24 +51,13 @@ def browse(
     ] = True,
 ) -> None:
     """Show rows next to their prompts, scores and tags."""
-    from stages.runtime.errors import UserError
     from workflow.looking.browse import Wish, is_watched
     from workflow.looking.browse import browse as show
     from workflow.looking.page import Query
     from workflow.looking.pager import turn_pages
     from workflow.looking.terminal import screen
 
-    chosen = form or "table"
-    if chosen not in FORMATS:
-        raise UserError(f"no format {chosen!r}", "--format", f"give {', '.join(FORMATS)}")
-    if rounds and prompt is None:
-        raise UserError("nothing to follow", f"--rounds {rounds}", "name a prompt with --prompt")
-    if schema and chosen in ("json", "csv"):
-        raise UserError("the columns are shown as a table", f"--format {form}", "leave it out")
-    try:
-        wanted = tuple(map(int, rounds.split(","))) if rounds else ()
-    except ValueError:
-        raise UserError("rounds are numbers", f"--rounds {rounds}", "as 0,2,5") from None
+    chosen, wanted = _format(form, schema), _rounds(rounds, prompt)
     query = Query(tuple(where or ()), sort, _listed(columns), limit or None, offset)
     wish = Wish(
         path,
@@ -83,6 +72,28 @@ def browse(
     )
     watched = pages and form is None and is_watched()
     show(wish, screen(), turn_pages if watched else None)
+
+
+def _format(form: str | None, schema: bool) -> str:
+    from stages.runtime.errors import UserError
+
+    chosen = form or "table"
+    if chosen not in FORMATS:
+        raise UserError(f"no format {chosen!r}", "--format", f"give {', '.join(FORMATS)}")
+    if schema and chosen in ("json", "csv"):
+        raise UserError("the columns are shown as a table", f"--format {form}", "leave it out")
+    return chosen
+
+
+def _rounds(text: str | None, prompt: str | None) -> tuple[int, ...]:
+    from stages.runtime.errors import UserError
+
+    if text and prompt is None:
+        raise UserError("nothing to follow", f"--rounds {text}", "name a prompt with --prompt")
+    try:
+        return tuple(map(int, text.split(","))) if text else ()
+    except ValueError:
+        raise UserError("rounds are numbers", f"--rounds {text}", "as 0,2,5") from None
 
 
 def _listed(text: str | None) -> tuple[str, ...]:

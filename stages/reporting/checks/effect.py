@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from stages.reporting.goals import Goal
 from stages.reporting.run_data import SCORER, Metric, Phase
 from stages.reporting.words import listed, number
+from stages.settings.goals import Goal
 
 GAP = 0.05
 """Smallest gap between judge and scorer that is worth a word."""

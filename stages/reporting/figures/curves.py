@@ -19,11 +19,11 @@ from stages.reporting.figures.style import (
     share_axis,
 )
 from stages.reporting.figures.svg import Drawing, canvas, drawing, settle
-from stages.reporting.goals import Goal
 from stages.reporting.run_data import SCORER as BY_SCORER
 from stages.reporting.run_data import Metric, Phase
 from stages.reporting.words import number, sentence_case
 from stages.settings.figures import SIDES
+from stages.settings.goals import Goal
 
 CAPTIONS = {
     "worst": (
