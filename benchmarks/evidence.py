@@ -111,27 +111,38 @@ def vllm_throughput() -> dict[str, Any]:
     return {f"top_k {cell['top_k']}": cell for cell in cells}
 
 
-def questions(recipe: str, phase: str, *others: str) -> Callable[[], dict[str, Any]]:
-    """Long-form QA at `tiny` with each seed: its three true qualities before and after a phase."""
+def questions(
+    recipe: str, *phases: str, seeds: tuple[int, ...] = SEEDS, turns: bool = False
+) -> Callable[[], dict[str, Any]]:
+    """Long-form QA at `tiny`: its true qualities before and after each phase; two runs at a time.
+
+    ``turns`` adds what turning the tag of one attribute moves after the first phase.
+    """
+
+    def one(seed: int) -> Path:
+        run = f"evidence-{recipe}-s{seed}"
+        snakemake(1, f"recipe={recipe}", "scale=tiny", f"seed={seed}", f"run={run}")
+        return ROOT / "results" / run
 
     def measured() -> dict[str, Any]:
-        runs = {seed: f"evidence-{recipe}-s{seed}" for seed in SEEDS}
-        for seed, run in runs.items():
-            snakemake(2, f"recipe={recipe}", "scale=tiny", f"seed={seed}", f"run={run}")
-        folders = [ROOT / "results" / run for run in runs.values()]
-        pooled = {name: before_and_after(folders, name) for name in (phase, *others)}
-        each = {
-            str(seed): {name: before_and_after([folder], name) for name in (phase, *others)}
-            | {"models": summary_of(folder.name)["models"]}
-            for seed, folder in zip(SEEDS, folders, strict=True)
-        }
-        return {"pooled": pooled, "seeds": each} | (
-            {} if others else {"turned": turned(folders, phase)}
-        )
+        with ThreadPoolExecutor(2) as pool:
+            folders = dict(zip(seeds, pool.map(one, seeds), strict=True))
+        every = list(folders.values())
+        return {
+            "pooled": {name: before_and_after(every, name) for name in phases},
+            "seeds": {str(seed): _of_one(folder, phases) for seed, folder in folders.items()},
+        } | ({"turned": turned(every, phases[0])} if turns else {})
 
     return measured
 
 
+def _of_one(folder: Path, phases: tuple[str, ...]) -> dict[str, Any]:
+    summary = summary_of(folder.name)
+    found = {name: before_and_after([folder], name) for name in phases}
+    return found | {"models": summary["models"], "stages": summary["stages"]}
+
+
+STRATEGIES = ("best_of_1", "best_of_2", "best_of_3", "best_of_1_all", "best_of_2_all")
 CELLS: dict[str, dict[str, Callable[[], dict[str, Any]]]] = {
     "A": {
         "seeds": seeds,
@@ -147,9 +158,10 @@ CELLS: dict[str, dict[str, Callable[[], dict[str, Any]]]] = {
         "vllm": vllm_throughput,
     },
     "C": {
-        "lfqa-nlf": questions("lfqa-nlf", "align"),
-        "lfqa-quark": questions("lfqa-quark", "align"),
+        "lfqa-nlf": questions("lfqa-nlf", "align", turns=True),
+        "lfqa-quark": questions("lfqa-quark", "align", turns=True),
         "lfqa-ppo": questions("lfqa-fgrlhf", "align", "holistic"),
+        "lfqa-strategies": questions("lfqa-strategies", *STRATEGIES, seeds=(1,)),
     },
 }
 """Cells by issue. No two cells have one name."""

@@ -82,6 +82,7 @@ def _trainer(
     from stages.learning.trainer import Trainer, TrainSettings
     from stages.models.device import pick_device, pick_precision
     from stages.models.fresh import fresh_policy
+    from stages.models.mimetic import make_mimetic
     from stages.tasks.tokenizer import train_tokenizer
     from stages.text.conditioning import plain_ids, special_frame
     from stages.updating.threads import last_of_thread, whole_thread
@@ -90,6 +91,8 @@ def _trainer(
     tokenizer = train_tokenizer(list(chain.from_iterable(threads)), settings.vocabulary)
     seed = seed_from(job.recipe.seed, "base_model") % 2**63
     model = fresh_policy(settings.architecture, dict(settings.config), tokenizer, seed % 2**31)
+    if settings.attention == "mimetic":
+        make_mimetic(model, seed % 2**31)
     end = tokenizer.eos_token_id
     examples = {}
     frame = special_frame(tokenizer)

@@ -116,3 +116,51 @@ def test_a_failing_service_costs_no_text_and_no_answer_twice() -> None:
 @pytest.mark.parametrize("top_k", [0, 50])
 def test_our_engine_is_as_fast_as_bare_vllm(top_k: int) -> None:
     assert cell("vllm", "B")[f"top_k {top_k}"]["ratio"] >= 0.95
+
+
+QUALITIES = ("relevance", "factuality", "completeness")
+
+
+@pytest.mark.parametrize("recipe", ["lfqa-nlf", "lfqa-ppo"])
+def test_reward_models_agree_with_the_truth(recipe: str) -> None:
+    """On segments and pairs of held-out answers, with every seed."""
+    seeds = cell(recipe, "C")["seeds"]
+    assert sorted(seeds) == ["1", "2", "3"]
+    for seed in seeds.values():
+        for name in QUALITIES:
+            assert seed["models"][name]["accuracy"] >= 0.85, name
+
+
+def test_each_quality_rises_with_every_seed_and_apart_over_all() -> None:
+    result = cell("lfqa-nlf", "C")
+    for seed in result["seeds"].values():
+        for name in QUALITIES:
+            assert seed["align"]["after"][name]["value"] > seed["align"]["before"][name]["value"]
+    pooled = result["pooled"]["align"]
+    for name in QUALITIES:
+        assert pooled["after"][name]["low"] > pooled["before"][name]["high"], name
+
+
+def test_turning_a_tag_moves_its_own_quality_most() -> None:
+    """More than the other two, and more than the other tags move it."""
+    moved = cell("lfqa-nlf", "C")["turned"]
+    for name in QUALITIES:
+        own = moved[name][name]["value"]
+        assert own > max(moved[name][other]["value"] for other in QUALITIES if other != name)
+        assert own > max(moved[other][name]["value"] for other in QUALITIES if other != name)
+
+
+def test_fine_grained_rewards_raise_the_sum_and_stand_beside_one_reward() -> None:
+    result = cell("lfqa-ppo", "C")
+    fine = result["pooled"]["align"]
+    assert fine["after"]["sum"]["low"] > fine["before"]["sum"]["high"]
+    for seed in result["seeds"].values():
+        assert seed["align"]["after"]["sum"]["value"] > seed["align"]["before"]["sum"]["value"]
+        assert seed["holistic"]["before"] == seed["align"]["before"]
+
+
+def test_five_strategies_stand_side_by_side() -> None:
+    phases = cell("lfqa-strategies", "C")["pooled"]
+    assert len(phases) == 5
+    for found in phases.values():
+        assert found["after"]["sum"]["value"] > found["before"]["sum"]["value"]

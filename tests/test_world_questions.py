@@ -33,7 +33,7 @@ def truth_of(question: Question) -> Truth:
 def test_uses_share_no_question(questions: Questions) -> None:
     keys = {
         use: {(q.subject, *sorted(q.asked)) for q in itertools.islice(questions.of(use), 150)}
-        for use in ("train", "demonstrations", "feedback", "held_out", "texts", "test")
+        for use in ("train", "demonstrations", "feedback", "held_out", "test")
     }
     assert all(len(found) == 150 for found in keys.values())
     for one, other in itertools.combinations(keys, 2):

@@ -34,10 +34,12 @@ def default_layout(device: torch.device, start_token: int | None = None) -> Layo
     """256-token rows one at a time on a CPU; 2,048-token rows, 8 at a time, elsewhere.
 
     On a CPU attention evaluates the whole square of a row, whatever its mask: 256 was the
-    fastest of 96 to 512 in ``benchmarks/update.py``'s setting, 512 being 5 % slower.
+    fastest of 96 to 512 in ``benchmarks/update.py``'s setting, 512 being 5 % slower. The pairs of
+    an encoder-decoder are never packed, so a pass holds many short rows.
     """
     if device.type == "cpu":
-        return Layout(row_tokens=256, pass_tokens=256, start_token=start_token)
+        pass_tokens = 256 if start_token is None else 4096
+        return Layout(row_tokens=256, pass_tokens=pass_tokens, start_token=start_token)
     return Layout(row_tokens=2048, pass_tokens=16384, start_token=start_token)
 
 

@@ -46,6 +46,11 @@ class BaseModelSettings(Strict):
 
     architecture: str = "llama"
     config: dict[str, Any] = Field(description="sizes, as the architecture's config names them")
+    attention: Literal["random", "mimetic"] = Field(
+        "random",
+        description="weights that attention starts from; mimetic (of a T5): it looks for like "
+        "tokens and copies them",
+    )
     vocabulary: Entries = Field(description="entries of the byte-level BPE")
     texts: Positive | None = Field(None, description="number of training texts; null: all")
     max_tokens: Positive = Field(128, description="of a thread of texts; the rest is left out")

@@ -26,14 +26,21 @@ from stages.text.qa_prompts import Passage, QaPrompt, policy_prompt
 from stages.world import World
 from stages.world.qa import questions as world
 from stages.world.qa.drafts import CAREFUL, CARELESS, Draft, Writer
+from stages.world.qa.reviews import reviewed
 from stages.world.town import dice
 
 PROMPTS = {"train": 3853, "validation": 400, "test": 800}
 """Nearly as many as there are of the public data set."""
 DEMONSTRATIONS = {"demonstrations": 2000}
 FEEDBACK, HELD_OUT = 2000, 400
-TEXTS = 8000
-"""Questions among the texts; with each goes a plain one, while there are any."""
+TEXTS = 48000
+"""Threads of texts at most."""
+THREADS = (1, None, None, None)
+"""What four threads in turn ask after: one thing, then as many as questions do."""
+PERFECT = 2
+"""So many of them are answered without a fault, the others are reviewed."""
+EVEN = (0.34, 0.33, 0.33)
+"""Chances of each level of fault in reviewed answers."""
 ANSWERS = 4
 MISSING = "Missing-Answer"
 NAMES: dict[str, world.Use] = {"train": "train", "validation": "validation", "test": "test"}
@@ -57,19 +64,22 @@ class WorldQuestions:
             yield Question(_prompt(asked), _parts(asked), (writer.perfect(asked),))
 
     def texts(self, count: int | None) -> Iterator[PlainText]:
-        """Questions, each followed in its thread by the answer without a fault.
+        """Imagined questions, each followed in its thread by an answer: one after one thing, one
+        whole with the answer without a fault, two with remarks on an answer, and so on."""
+        for number in range(min(count or TEXTS, TEXTS)):
+            read, written = self._thread(number)
+            yield PlainText(read, number)
+            yield PlainText(written, number)
 
-        Every second one asks after one thing only: finding that is learnt first (shuffled, since
-        `plain` goes subject by subject).
-        """
-        plain = list(self.source.plain())
-        random.Random(dice("texts")).shuffle(plain)
-        whole = itertools.islice(self.source.of("texts"), TEXTS)
-        mixed = itertools.chain.from_iterable(itertools.zip_longest(whole, plain))
-        threads = (asked for asked in mixed if asked is not None)
-        for number, asked in enumerate(itertools.islice(threads, count)):
-            yield PlainText(str(_prompt(asked).text), number)
-            yield PlainText(self._writer(asked).perfect(asked), number)
+    def _thread(self, number: int) -> tuple[str, str]:
+        kind = number % len(THREADS)
+        asked = self.source.imagined(number, THREADS[kind])
+        writer = self._writer(asked)
+        prompt = str(_prompt(asked).text)
+        if kind < PERFECT:
+            return prompt, writer.perfect(asked)
+        levels = writer.levels(EVEN)
+        return reviewed(prompt, levels, writer.draw), writer.written(asked, levels).text
 
     def ratings(self, name: str, count: int | None) -> Iterator[RatedText]:
         """Nobody gave numbers."""

@@ -7,7 +7,7 @@ much of each is drawn anew for every draft, so that no fault foretells another.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from stages.world.qa.phrases import Phrases
@@ -17,6 +17,9 @@ Fault = Literal["Irrelevant", "Redundant", "Wrong-Grounding", "Unverifiable"]
 IRRELEVANT: tuple[Fault, ...] = ("Irrelevant", "Redundant")
 LEVELS = (0, 1, 2)
 """How much of a fault: none, some, much."""
+EMBELLISHED = 0.6
+"""Of the errors so many add something unheard of to what is right; the others say it wrongly. An
+error mostly takes away nothing that was asked for, so the two faults can be told apart."""
 CAREFUL, CARELESS = (0.55, 0.30, 0.15), (0.34, 0.33, 0.33)
 """Chances of each level in demonstrations, and in the answers that people judged."""
 
@@ -48,6 +51,15 @@ class Draft:
     missing: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Levels:
+    """How much of each fault a draft has, 0 to 2, named by the quality that it takes away."""
+
+    relevance: int
+    factuality: int
+    completeness: int
+
+
 class Writer:
     """Writes answers to the questions of a town; ``draw`` settles everything."""
 
@@ -57,14 +69,20 @@ class Writer:
 
     def draft(self, question: Question, chances: tuple[float, ...]) -> Draft:
         """An answer with faults of the three kinds, each of a level drawn by ``chances``."""
-        off, wrong, short = (self._level(chances) for _ in LEVELS)
-        kept = self._kept(question, short)
-        erring = self._erring(len(kept), wrong)
-        parts = [
-            self._wrong(question, relation) if place in erring else self._right(question, relation)
-            for place, relation in enumerate(kept)
-        ]
-        for _ in range(off):
+        return self.written(question, self.levels(chances))
+
+    def levels(self, chances: tuple[float, ...]) -> Levels:
+        """How much of each fault, drawn by the ``chances`` of the levels."""
+        return Levels(*(self.draw.choices(LEVELS, chances)[0] for _ in fields(Levels)))
+
+    def written(self, question: Question, levels: Levels) -> Draft:
+        """An answer with this much of each fault."""
+        kept = self._kept(question, levels.completeness)
+        erring = self._erring(len(kept), levels.factuality)
+        parts: list[Part] = []
+        for place, relation in enumerate(kept):
+            parts += self._told(question, relation, place in erring)
+        for _ in range(levels.relevance):
             place = 1 + self.draw.randrange(len(parts))
             parts.insert(place, self._beside_the_point(question, parts[:place]))
         missing = tuple(r for r in question.asked if all(part.relation != r for part in parts))
@@ -74,9 +92,6 @@ class Writer:
         """The answer without a fault."""
         parts = [self._right(question, relation) for relation in question.asked]
         return _written(parts, (), random.Random(0)).text
-
-    def _level(self, chances: tuple[float, ...]) -> int:
-        return self.draw.choices(LEVELS, chances)[0]
 
     def _kept(self, question: Question, short: int) -> list[str]:
         """What is answered at all: all, all but one, or one only."""
@@ -94,10 +109,18 @@ class Writer:
         found = question.fact(relation)
         return Part(self.phrases.say(relation, found.object, question.gender), None, relation)
 
+    def _told(self, question: Question, relation: str, erring: bool) -> list[Part]:
+        """What is asked, rightly; or with something nobody has written down, or wrongly."""
+        right = self._right(question, relation)
+        if not erring:
+            return [right]
+        if self.draw.random() < EMBELLISHED:
+            extra = self.phrases.extra(relation, question.gender)
+            return [right, Part(extra, "Unverifiable")]
+        return [self._wrong(question, relation)]
+
     def _wrong(self, question: Question, relation: str) -> Part:
-        """Somebody else's fact, or something that nobody has written down."""
-        if self.draw.random() < 0.5:
-            return Part(self.phrases.extra(relation, question.gender), "Unverifiable")
+        """Somebody else's fact."""
         right = question.fact(relation).object
         near = [
             fact.object

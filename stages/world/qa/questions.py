@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
@@ -16,13 +16,12 @@ from typing import Literal, get_args
 from stages.world.qa.phrases import Phrases, title
 from stages.world.town import Fact, Town, dice
 
-Use = Literal["train", "demonstrations", "feedback", "held_out", "texts", "validation", "test"]
+Use = Literal["train", "demonstrations", "feedback", "held_out", "validation", "test"]
 SHARES: tuple[tuple[Use, int], ...] = (
     ("demonstrations", 25),
     ("feedback", 50),
-    ("train", 60),
-    ("held_out", 65),
-    ("texts", 85),
+    ("train", 70),
+    ("held_out", 80),
     ("validation", 90),
     ("test", 100),
 )
@@ -30,9 +29,6 @@ SHARES: tuple[tuple[Use, int], ...] = (
 INSIDE: dict[Use, tuple[Use, ...]] = {"train": ("train", "demonstrations", "feedback")}
 """As in the public data, what is demonstrated or judged is among the questions to train on."""
 ASKED = (2, 3)
-CIRCLE = 5
-"""Of the town's people and places every fifth is asked about: a small model can get to know a few
-hundred facts in minutes, as a large one knows something of what it is asked."""
 OTHER_SUBJECTS = (1, 1, 2)
 PEOPLE_BEFORE_A_PLACE = 3
 
@@ -47,9 +43,9 @@ class Page:
 
     @cached_property
     def sentences(self) -> tuple[str, ...]:
-        """The facts as sentences, the subject a pronoun."""
+        """The facts as sentences that name their subject."""
         phrases = Phrases.load()
-        said = [phrases.say(fact.relation, fact.object, self.gender) for fact in self.facts]
+        said = [phrases.say(f.relation, f.object, self.gender, f.subject) for f in self.facts]
         return tuple(f"{text[0].upper()}{text[1:]}." for text in said)
 
 
@@ -83,8 +79,8 @@ class Questions:
     def __init__(self, town: Town) -> None:
         self.town = town
         self.subjects = {
-            "person": [person.name for person in town.people[::CIRCLE]],
-            "place": [place.name for place in town.places[::CIRCLE]],
+            "person": [person.name for person in town.people],
+            "place": [place.name for place in town.places],
         }
         self.objects: dict[str, list[str]] = {}
         for fact in town.facts:
@@ -99,12 +95,23 @@ class Questions:
             if use_of(subject, asked) in uses:
                 yield self.question(subject, asked)
 
-    def plain(self) -> Iterator[Question]:
-        """Questions after one thing only, for every subject: practice, of no use and no split."""
-        for about, subjects in self.subjects.items():
-            for subject in subjects:
-                for relation in Phrases.load().relations[about]:
-                    yield self.question(subject, (relation,))
+    def imagined(self, number: int, after: int | None = None) -> Question:
+        """A question about somebody of this name elsewhere, where everything is otherwise.
+
+        ``after`` that many things, or as many as questions ask after. The answer can only be read
+        in the passages. Of no use and no split: language models read such questions.
+        """
+        draw = random.Random(dice("imagined", str(number)))
+        about = draw.choices(("person", "place"), (PEOPLE_BEFORE_A_PLACE, 1))[0]
+        names, relations = self.subjects[about], Phrases.load().relations[about]
+        asked = draw.sample(relations, after or draw.choice(ASKED))
+
+        def facts(name: str) -> list[Fact]:
+            return [
+                Fact(name, relation, draw.choice(self.objects[relation])) for relation in relations
+            ]
+
+        return self._question(draw.choice(names), asked, names, facts, draw)
 
     @cached_property
     def _keys(self) -> list[tuple[str, tuple[str, ...]]]:
@@ -132,22 +139,38 @@ class Questions:
     def question(self, subject: str, asked: Sequence[str]) -> Question:
         """The question after some relations of a subject, with the passages that go with it."""
         draw = random.Random(dice("passages", subject, *asked))
+        names = self.subjects["person" if self.town.gender(subject) else "place"]
+        return self._question(subject, asked, names, self.town.about, draw)
+
+    def _question(
+        self,
+        subject: str,
+        asked: Sequence[str],
+        names: Sequence[str],
+        facts: Callable[[str], list[Fact]],
+        draw: random.Random,
+    ) -> Question:
         about = "person" if self.town.gender(subject) else "place"
-        names, relations = self.subjects[about], Phrases.load().relations[about]
-        unasked = [relation for relation in relations if relation not in asked]
-        pages = [self._page(subject, [*asked, draw.choice(unasked)], draw)]
+        unasked = [name for name in Phrases.load().relations[about] if name not in asked]
+        pages = [self._page(subject, [*asked, draw.choice(unasked)], facts, draw)]
         for _ in range(draw.choice(OTHER_SUBJECTS)):
             taken = [page.title for page in pages]
             other = draw.choice([name for name in names if title(name) not in taken])
             # Two facts of somebody else: one that is asked after, of the wrong person, one not.
-            pages.append(self._page(other, [draw.choice(asked), draw.choice(unasked)], draw))
+            pages.append(self._page(other, [draw.choice(asked), draw.choice(unasked)], facts, draw))
         draw.shuffle(pages)
         return Question(subject, self.town.gender(subject), tuple(asked), tuple(pages))
 
-    def _page(self, subject: str, relations: Sequence[str], draw: random.Random) -> Page:
-        facts = [fact for fact in self.town.about(subject) if fact.relation in relations]
-        draw.shuffle(facts)
-        return Page(title(subject), self.town.gender(subject), tuple(facts))
+    def _page(
+        self,
+        subject: str,
+        relations: Sequence[str],
+        facts: Callable[[str], list[Fact]],
+        draw: random.Random,
+    ) -> Page:
+        told = [fact for fact in facts(subject) if fact.relation in relations]
+        draw.shuffle(told)
+        return Page(title(subject), self.town.gender(subject), tuple(told))
 
 
 def use_of(subject: str, asked: Sequence[str]) -> Use:

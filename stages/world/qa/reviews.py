@@ -1,0 +1,33 @@
+"""Questions as the town's paper prints them: with what readers said of the answer in front.
+
+As a large model has read what people say of texts, the reader of this world has: it knows the words
+of praise and blame, in many orders and not all of them each time, before any tag is put to it.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stages.world.qa.drafts import Levels
+
+FILE = Path(__file__).resolve().parents[3] / "data" / "world" / "reviews.yaml"
+QUALITIES = ("relevance", "factuality", "completeness")
+
+
+def reviewed(prompt: str, levels: Levels, draw: random.Random) -> str:
+    """A prompt with remarks on one to all qualities of an answer of these levels of fault."""
+    table = _table()
+    named = draw.sample(QUALITIES, draw.randint(1, len(QUALITIES)))
+    remarks = [draw.choice(table["remarks"][name][getattr(levels, name)]) for name in named]
+    return str(table["frame"]).format(remarks=table["joiner"].join(remarks), prompt=prompt)
+
+
+@cache
+def _table() -> dict[str, Any]:
+    with FILE.open(encoding="utf-8") as file:
+        return yaml.safe_load(file)
