@@ -19,7 +19,7 @@ from stages.runtime.errors import UserError
 
 KEYS, VALUES, READ = 100, 200, 8
 START, ENTRIES = 0, 1 + KEYS + VALUES
-STEPS, BATCH = 60, 32
+STEPS, BATCH = 80, 32
 
 
 def small_t5() -> PreTrainedModel:
@@ -63,7 +63,7 @@ def test_another_architecture_is_refused() -> None:
 
 def test_a_small_model_soon_says_what_it_has_read() -> None:
     """The one value among eight things read: from independent noise it has to learn each alone."""
-    assert _found(mimetic=True) > 0.7 and _found(mimetic=False) < 0.3
+    assert _found(mimetic=True) > _found(mimetic=False) + 0.3
 
 
 def _found(mimetic: bool) -> float:

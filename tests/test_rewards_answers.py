@@ -40,6 +40,7 @@ from stages.rewards.spans import (
 from stages.runtime.errors import UserError
 from stages.settings.models import PreferenceScorer, SegmentValues, SpanScorer
 from stages.text.qa_prompts import Passage, QaPrompt
+from stages.text.segments import segments_of
 from stages.text.sentences import load_sentences
 
 CPU = torch.device("cpu")
@@ -102,8 +103,6 @@ def test_each_sentence_has_its_value_and_the_answer_their_sum_or_mean() -> None:
 
 
 def judged(model: SpanModel, text: str) -> list[Any]:
-    from stages.text.segments import segments_of
-
     return segments_of(text, SENTENCES(text), model.description.level)
 
 
@@ -309,3 +308,19 @@ def test_a_low_value_is_never_preferred() -> None:
 def test_the_judge_of_a_model_keeps_its_order() -> None:
     found = list(PreferenceJudge(preference()).score(ROWS))
     assert [score.sample_id for score in found] == [row.sample_id for row in ROWS]
+
+
+def test_the_marks_of_an_encoder_may_stand_behind_segments(tmp_path: Path) -> None:
+    """And they stand there again when the model is read."""
+    made = spans()
+    behind = network(made.network.model, made.network.tokenizer, None, 4096, "fp32", "after")
+    assert (made.network.marks, behind.marks) == ("before", "after")
+    text = "Ann built the mill. It burnt down!"
+    found = segmented_text(ASKED, "plain", segments_of(text, SENTENCES(text), "sentence"))
+    (before,), (after,) = made.network.read([found]), behind.read([found])
+    first, second = after.marks
+    # One segment stands between each pair of marks, the last mark behind all words.
+    assert before.marks[0] < first and before.marks[1] == first
+    assert before.token_ids[before.marks[1] + 1 : -1] == after.token_ids[first + 1 : second]
+    write_span(span_model(behind, made.description, "here"), tmp_path / "made")
+    assert read_span(tmp_path / "made", 4096, "fp32", CPU).network.marks == "after"

@@ -137,3 +137,9 @@ def test_a_model_of_one_stack_is_refused(tmp_path: Path) -> None:
     place = save_tiny_policy(tmp_path, tiny_gpt2())
     with pytest.raises(UserError, match="has one stack"):
         load_backbone(place, torch.float32, both=True)
+
+
+def test_a_decoder_has_no_mark_before_what_it_has_not_read(folder: Path) -> None:
+    found = net(folder)
+    with pytest.raises(UserError, match="marks: before"):
+        network(found.model, found.tokenizer, None, 4096, "fp32", "before")

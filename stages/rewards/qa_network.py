@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -103,13 +103,24 @@ def network(
     most: int | None,
     batch_tokens: int,
     precision: Precision,
+    marks: Marks | None = None,
 ) -> QaNetwork:
-    """A network around a model; ``most`` is what the recipe lets it read at most."""
+    """A network around a model; ``most`` is what the recipe lets it read at most.
+
+    ``marks`` None: before a segment where the model reads ahead, else behind it. A mark before
+    what a model has not read: UserError.
+    """
     known = longest_input(model.backbone.config, tokenizer)
     limit = min((n for n in (most, known) if n is not None), default=None)
     ahead = not model.shape.both and reads_ahead(model.backbone)
-    marks: Marks = "before" if ahead else "after"
-    return QaNetwork(model, tokenizer, limit, marks, batch_tokens, precision)
+    if marks == "before" and not ahead:
+        raise UserError(
+            "marks: before is for a model that reads ahead, and this reads from left to right",
+            None,
+            "leave marks out",
+        )
+    placed: Marks = marks or ("before" if ahead else "after")
+    return QaNetwork(model, tokenizer, limit, placed, batch_tokens, precision)
 
 
 def natural_pool(backbone: Any, tokenizer: PreTrainedTokenizerBase) -> Pool:
@@ -129,11 +140,12 @@ def name_outputs(model: HeadedModel) -> None:
 
 def write_network(found: QaNetwork, description: dict[str, Any], folder: Path) -> None:
     """Write model, tokenizer and description as one folder, whole or not at all."""
+    reads = {"limit": found.limit, "marks": found.marks}
     save_headed_model(
         found.model,
         found.tokenizer,
         folder,
-        lambda scratch: write_json(scratch / DESCRIPTION, {**description, "limit": found.limit}),
+        lambda scratch: write_json(scratch / DESCRIPTION, {**description, **reads}),
     )
 
 
@@ -146,8 +158,10 @@ def read_network(
     if not isinstance(description, dict) or description.get("kind") != kind:
         raise UserError(f"this is no scorer of kind {kind}", path, "train the reward model again")
     model, tokenizer = load_headed_model(folder, torch.float32, device)
-    limit = description.get("limit")
-    return network(model, tokenizer, limit, batch_tokens, precision), description
+    limit, marks = description.get("limit"), description.get("marks")
+    if marks not in get_args(Marks):
+        raise UserError("scorer description is damaged", path, "train the reward model again")
+    return network(model, tokenizer, limit, batch_tokens, precision, marks), description
 
 
 def labels_of(model: HeadedModel, folder: Path | str) -> dict[str, int]:

@@ -275,6 +275,11 @@ class SpanScorer(AnswerScorer):
     context: Literal["none", "plain", "piped"] = Field(
         "plain", description="passages that the model reads: none, joined, or with ` | ` between"
     )
+    marks: Literal["auto", "before", "after"] = Field(
+        "auto",
+        description="where a segment's mark stands; auto: before it, as published, where the model "
+        "reads ahead, else behind it",
+    )
     sentences: Literal["auto", "en_core_web_sm", "sentencizer"] = "auto"
     values: SegmentValues = SegmentValues()
     answer: Literal["mean", "sum"] = Field(

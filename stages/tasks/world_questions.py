@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
+from typing import Literal
 
 from stages.runtime.errors import UserError
 from stages.tasks.human_feedback import (
@@ -22,11 +23,11 @@ from stages.tasks.human_feedback import (
 )
 from stages.tasks.notes import Notes
 from stages.tasks.protocol import PlainText, RatedText, RawPrompt
-from stages.text.qa_prompts import Passage, QaPrompt, policy_prompt
+from stages.text.qa_prompts import Passage, QaPrompt, judge_text, policy_prompt
 from stages.world import World
 from stages.world.qa import questions as world
 from stages.world.qa.drafts import CAREFUL, CARELESS, Draft, Writer
-from stages.world.qa.reviews import reviewed
+from stages.world.qa.reviews import reviewed, verdict
 from stages.world.town import dice
 
 PROMPTS = {"train": 3853, "validation": 400, "test": 800}
@@ -35,12 +36,9 @@ DEMONSTRATIONS = {"demonstrations": 2000}
 FEEDBACK, HELD_OUT = 2000, 400
 TEXTS = 48000
 """Threads of texts at most."""
-THREADS = (1, None, None, None)
-"""What four threads in turn ask after: one thing, then as many as questions do."""
-PERFECT = 2
-"""So many of them are answered without a fault, the others are reviewed."""
-EVEN = (0.34, 0.33, 0.33)
-"""Chances of each level of fault in reviewed answers."""
+Kind = Literal["plain", "whole", "reviewed", "judged"]
+THREADS: tuple[Kind, ...] = ("plain", "whole", "judged", "plain", "reviewed", "judged")
+"""What the texts are, in turn."""
 ANSWERS = 4
 MISSING = "Missing-Answer"
 NAMES: dict[str, world.Use] = {"train": "train", "validation": "validation", "test": "test"}
@@ -64,22 +62,27 @@ class WorldQuestions:
             yield Question(_prompt(asked), _parts(asked), (writer.perfect(asked),))
 
     def texts(self, count: int | None) -> Iterator[PlainText]:
-        """Imagined questions, each followed in its thread by an answer: one after one thing, one
-        whole with the answer without a fault, two with remarks on an answer, and so on."""
+        """Imagined questions, each followed in its thread by what there is to say.
+
+        After one thing (`plain`) or more (`whole`): the answer without a fault. With remarks on an
+        answer (`reviewed`): that answer. With an answer (`judged`): the verdict on it.
+        """
         for number in range(min(count or TEXTS, TEXTS)):
-            read, written = self._thread(number)
+            read, written = self._thread(number, THREADS[number % len(THREADS)])
             yield PlainText(read, number)
             yield PlainText(written, number)
 
-    def _thread(self, number: int) -> tuple[str, str]:
-        kind = number % len(THREADS)
-        asked = self.source.imagined(number, THREADS[kind])
+    def _thread(self, number: int, kind: Kind) -> tuple[str, str]:
+        asked = self.source.imagined(number, 1 if kind == "plain" else None)
         writer = self._writer(asked)
         prompt = str(_prompt(asked).text)
-        if kind < PERFECT:
+        if kind in ("plain", "whole"):
             return prompt, writer.perfect(asked)
-        levels = writer.levels(EVEN)
-        return reviewed(prompt, levels, writer.draw), writer.written(asked, levels).text
+        levels = writer.levels(CARELESS)
+        draft = writer.written(asked, levels)
+        if kind == "judged":
+            return judge_text(_parts(asked), "plain", draft.text), verdict(draft)
+        return reviewed(prompt, levels, writer.draw), draft.text
 
     def ratings(self, name: str, count: int | None) -> Iterator[RatedText]:
         """Nobody gave numbers."""

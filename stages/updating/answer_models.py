@@ -24,6 +24,7 @@ from stages.models.backbones import fresh_backbone, load_backbone, reads_ahead
 from stages.models.device import pick_device, pick_precision
 from stages.models.heads import HeadShape, headed
 from stages.rewards.qa_network import QaNetwork, name_outputs, natural_pool, network
+from stages.rewards.qa_reading import Marks
 from stages.runtime.errors import UserError
 from stages.runtime.events import event
 from stages.runtime.signals import stop_requested
@@ -51,6 +52,8 @@ class Lesson(Protocol):
     pool: Any
     """As in :class:`HeadShape`, or ``auto``."""
     dense: bool
+    marks: Marks | None
+    """Where the marks of segments stand; None: where the model would have them."""
 
     def texts(self, rows: Sequence[Any]) -> Iterator[str]:
         """The texts that a model would read, for a tokenizer to learn."""
@@ -170,7 +173,8 @@ def _new_network(
     model = headed(backbone, shape, seed).to(device).eval()
     name_outputs(model)
     precision = pick_precision(job.settings["precision"], device)
-    return network(model, tokenizer, settings.max_tokens, settings.batch_tokens, precision)
+    most, budget = settings.max_tokens, settings.batch_tokens
+    return network(model, tokenizer, most, budget, precision, lesson.marks)
 
 
 def _looks(

@@ -17,7 +17,7 @@ from stages.rewards.preference import (
     write_preference,
 )
 from stages.rewards.qa_network import QaNetwork
-from stages.rewards.qa_reading import JudgedText, whole_text
+from stages.rewards.qa_reading import JudgedText, Marks, whole_text
 from stages.settings.models import PreferenceScorer
 from stages.tasks.notes import Notes
 from stages.text.qa_prompts import QaPrompt
@@ -30,6 +30,8 @@ Judged = tuple[QaPrompt, str]
 
 class PreferenceLesson:
     """See :class:`stages.updating.answer_models.Lesson`."""
+
+    marks: Marks | None = None
 
     def __init__(self, settings: PreferenceScorer, comparisons: Path, feedback: Path) -> None:
         self.rows = compared_answers(comparisons, feedback)

@@ -11,7 +11,7 @@ from stages.metrics.calibration import calibration_error, reliability
 from stages.metrics.detection import detection
 from stages.metrics.ranking import auc
 from stages.rewards.qa_network import QaNetwork
-from stages.rewards.qa_reading import segmented_text
+from stages.rewards.qa_reading import Marks, segmented_text
 from stages.rewards.spans import (
     NO_ERROR,
     SpanDescription,
@@ -39,6 +39,7 @@ class SpanLesson:
     def __init__(self, settings: SpanScorer, labels: Path, feedback: Path) -> None:
         self.rows, sentences_by = labelled_answers(labels, feedback)
         self.outputs = tuple(sorted((settings.category, NO_ERROR)))
+        self.marks: Marks | None = None if settings.marks == "auto" else settings.marks
         self.description = SpanDescription(
             settings.attribute, settings.category, settings.level, settings.context, sentences_by
         )

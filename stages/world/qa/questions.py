@@ -43,9 +43,9 @@ class Page:
 
     @cached_property
     def sentences(self) -> tuple[str, ...]:
-        """The facts as sentences that name their subject."""
+        """The facts as sentences, the subject a pronoun."""
         phrases = Phrases.load()
-        said = [phrases.say(f.relation, f.object, self.gender, f.subject) for f in self.facts]
+        said = [phrases.say(fact.relation, fact.object, self.gender) for fact in self.facts]
         return tuple(f"{text[0].upper()}{text[1:]}." for text in said)
 
 

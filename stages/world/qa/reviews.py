@@ -1,7 +1,8 @@
-"""Questions as the town's paper prints them: with what readers said of the answer in front.
+"""Questions as the town's paper prints them: with what readers said of the answer.
 
-As a large model has read what people say of texts, the reader of this world has: it knows the words
-of praise and blame, in many orders and not all of them each time, before any tag is put to it.
+As a large model has read what people say of texts, the reader of this world has. Of remarks in
+front of a question it learns the words of praise and blame, in many orders and not all of them each
+time, before any tag is put to it; of verdicts below an answer, to hold an answer against passages.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from stages.world.qa.drafts import Levels
+from stages.world.qa.drafts import Draft, Levels
+from stages.world.qa.phrases import Phrases
 
 FILE = Path(__file__).resolve().parents[3] / "data" / "world" / "reviews.yaml"
 QUALITIES = ("relevance", "factuality", "completeness")
@@ -25,6 +27,17 @@ def reviewed(prompt: str, levels: Levels, draw: random.Random) -> str:
     named = draw.sample(QUALITIES, draw.randint(1, len(QUALITIES)))
     remarks = [draw.choice(table["remarks"][name][getattr(levels, name)]) for name in named]
     return str(table["frame"]).format(remarks=table["joiner"].join(remarks), prompt=prompt)
+
+
+def verdict(draft: Draft) -> str:
+    """What is said of every clause of a draft, and of what it leaves out."""
+    table = _table()
+    said = []
+    for clause in Phrases.load().clauses(draft.text):
+        faults = [mark.fault for mark in draft.marks if mark.start <= clause.start < mark.end]
+        said.append(table["clauses"][faults[0] if faults else "none"])
+    missing = table["missing"][len(draft.missing)]
+    return str(table["verdict"]).format(clauses=table["joiner"].join(said), missing=missing)
 
 
 @cache

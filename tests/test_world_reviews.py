@@ -1,0 +1,81 @@
+"""What language models read about answers to questions of the world."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import pytest
+
+from stages.world import World
+from stages.world.qa.drafts import Levels, Writer
+from stages.world.qa.questions import Question, Questions
+from stages.world.qa.reviews import reviewed, verdict
+from stages.world.qa.truth import Truth
+
+COUNT = 200
+FAULTS = {"right", "beside the point", "said before", "untrue", "unheard of"}
+NUMBERS = ["none", "one", "two", "three"]
+
+
+@pytest.fixture(scope="module")
+def questions() -> Questions:
+    return Questions(World.load().town)
+
+
+def truth_of(question: Question) -> Truth:
+    return Truth(question.text, [(page.title, " ".join(page.sentences)) for page in question.pages])
+
+
+def test_an_imagined_question_is_answered_by_its_passages_alone(questions: Questions) -> None:
+    known = set(questions.town.facts)
+    strange = 0
+    for number in range(COUNT):
+        asked = questions.imagined(number)
+        assert asked == questions.imagined(number)
+        truth = truth_of(asked)
+        said = truth.read(Writer(questions, random.Random(1)).perfect(asked))
+        assert truth.completeness(said) == 1.0
+        strange += sum(fact not in known for fact in asked.own.facts)
+    assert strange > 2 * COUNT  # nearly all of some three or four facts of each
+
+
+def test_as_many_things_are_asked_after_as_are_wanted(questions: Questions) -> None:
+    assert all(len(questions.imagined(number, 1).asked) == 1 for number in range(20))
+    assert {len(questions.imagined(number).asked) for number in range(20)} == {2, 3}
+
+
+def test_remarks_name_one_to_three_qualities_by_their_level() -> None:
+    draw = random.Random(3)
+    counts = set()
+    for _ in range(100):
+        text = reviewed("question: who?", Levels(2, 0, 1), draw)
+        found = re.fullmatch(r"review: (.+) question: who\?", text)
+        assert found is not None
+        remarks = found[1].split(", ")
+        counts.add(len(remarks))
+        assert set(remarks) <= {
+            "irrelevant", "beside the point", "factual", "all true",
+            "some details missing", "something missing",
+        }  # fmt: skip
+    assert counts == {1, 2, 3}
+
+
+def test_a_verdict_is_the_truth_of_every_clause(questions: Questions) -> None:
+    writer = Writer(questions, random.Random(7))
+    seen: set[str] = set()
+    for number in range(COUNT):
+        asked = questions.imagined(number)
+        draft = writer.written(asked, writer.levels((0.3, 0.4, 0.3)))
+        words, missing = verdict(draft).removesuffix(" missing.").split("; ")
+        truth = truth_of(asked)
+        said = truth.read(draft.text)
+        assert len(words.split(", ")) == len(said)
+        for word, clause in zip(words.split(", "), said, strict=True):
+            assert clause.relevant is (word not in ("beside the point", "said before"))
+            if clause.relevant:
+                assert clause.factual is (word == "right")
+        told = len({clause.covers for clause in said if clause.covers})
+        assert NUMBERS.index(missing) == len(asked.asked) - told
+        seen |= set(words.split(", "))
+    assert seen == FAULTS
