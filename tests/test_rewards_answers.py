@@ -319,8 +319,9 @@ def test_the_marks_of_an_encoder_may_stand_behind_segments(tmp_path: Path) -> No
     found = segmented_text(ASKED, "plain", segments_of(text, SENTENCES(text), "sentence"))
     (before,), (after,) = made.network.read([found]), behind.read([found])
     first, second = after.marks
-    # One segment stands between each pair of marks, the last mark behind all words.
-    assert before.marks[0] < first and before.marks[1] == first
-    assert before.token_ids[before.marks[1] + 1 : -1] == after.token_ids[first + 1 : second]
+    # The mark before the first segment moves what follows by one; the last stands behind all.
+    assert before.marks[0] < first and before.marks[1] == first + 1
+    said = after.token_ids[first + 1 : second]
+    assert before.token_ids[before.marks[1] + 1 :][: len(said)] == said
     write_span(span_model(behind, made.description, "here"), tmp_path / "made")
     assert read_span(tmp_path / "made", 4096, "fp32", CPU).network.marks == "after"
