@@ -325,3 +325,9 @@ def test_the_marks_of_an_encoder_may_stand_behind_segments(tmp_path: Path) -> No
     assert before.token_ids[before.marks[1] + 1 :][: len(said)] == said
     write_span(span_model(behind, made.description, "here"), tmp_path / "made")
     assert read_span(tmp_path / "made", 4096, "fp32", CPU).network.marks == "after"
+
+
+def test_marks_before_what_a_decoder_has_not_read_are_refused_by_the_recipe() -> None:
+    assert settings(marks="before").marks == "before"
+    with pytest.raises(ValueError, match="marks: before is for one stack"):
+        settings(marks="before", stacks="both")

@@ -289,6 +289,12 @@ class SpanScorer(AnswerScorer):
     )
 
     @model_validator(mode="after")
+    def _marks_are_read(self) -> Self:
+        if self.marks == "before" and self.stacks == "both":
+            raise ValueError("marks: before is for one stack; a decoder has not read what follows")
+        return self
+
+    @model_validator(mode="after")
     def _values_agree(self) -> Self:
         values = self.values
         if values.no_error == values.error or (values.no_error > values.error) != (
