@@ -16,7 +16,8 @@ from stages.contract.options import Out, RecipeFile, main
 from stages.contract.policies import inside_run, policy_folder, read_policy
 from stages.runtime.errors import UserError
 from stages.runtime.hashing import seed_from
-from stages.settings.models import PreferenceScorer, RegressionScorer, SpanScorer
+from stages.settings.answer_scorers import PreferenceScorer, SpanScorer
+from stages.settings.scorers import RegressionScorer
 from stages.settings.strict import parse
 
 KIND = "reward_model"

@@ -32,7 +32,7 @@ from stages.rewards.protocol import Scorable
 from stages.rewards.scoring import open_scorers
 from stages.runtime.errors import UserError
 from stages.settings.labels import check_activation
-from stages.settings.models import ClassifierScorer, ScorerSettings
+from stages.settings.scorers import ClassifierScorer, ScorerSettings
 from workflow.checks import check_recipe
 
 IDENTITIES = ["male", "female", "homosexual_gay_or_lesbian", "christian", "jewish", "muslim"]

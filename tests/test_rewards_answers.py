@@ -38,7 +38,7 @@ from stages.rewards.spans import (
     write_span,
 )
 from stages.runtime.errors import UserError
-from stages.settings.models import PreferenceScorer, SegmentValues, SpanScorer
+from stages.settings.answer_scorers import PreferenceScorer, SegmentValues, SpanScorer
 from stages.text.qa_prompts import Passage, QaPrompt
 from stages.text.segments import segments_of
 from stages.text.sentences import load_sentences

@@ -16,7 +16,7 @@ from stages.rewards.perspective.scorer import LARGEST_TEXT
 from stages.rewards.protocol import Scorable
 from stages.runtime import signals
 from stages.runtime.errors import Preempted, Unavailable, UserError
-from stages.settings.models import PerspectiveScorer
+from stages.settings.scorers import PerspectiveScorer
 from stages.settings.strict import parse
 
 KEY = "AIza-hidden-key-1234567890"

@@ -23,7 +23,7 @@ from stages.rewards.transformer_regression import (
     write_transformer,
 )
 from stages.runtime.errors import UserError
-from stages.settings.models import LexiconScorer, RegressionScorer, WorldScorer
+from stages.settings.scorers import LexiconScorer, RegressionScorer, WorldScorer
 from stages.world import World
 from tests.tiny_models import END, save_tiny_policy, tiny_gpt2, tiny_llama
 

@@ -10,7 +10,7 @@ from stages.rewards.build import build_scorer
 from stages.rewards.protocol import Scorable
 from stages.rewards.world_answers import AXES
 from stages.runtime.errors import UserError
-from stages.settings.models import WorldScorer
+from stages.settings.scorers import WorldScorer
 from stages.tasks.comparisons import ComparisonRows, by_coverage, by_people
 from stages.tasks.coverage import PUBLISHED
 from stages.tasks.feedback_tables import feedback_id, feedback_row, read_feedback

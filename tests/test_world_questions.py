@@ -13,6 +13,7 @@ from stages.world.qa.phrases import PRONOUN, Claim, Phrases
 from stages.world.qa.questions import INSIDE, Question, Questions, use_of
 from stages.world.qa.truth import Truth, factual, relevant
 from stages.world.town import Fact
+from tests.town_questions import town_questions, truth_of
 
 PASSAGES = [
     ("Ada Heron", "She keeps a grey goat. She lives on Salt Street. She once won the quiz."),
@@ -23,11 +24,7 @@ QUESTION = "Where does Ada Heron live and which animal does she keep?"
 
 @pytest.fixture(scope="module")
 def questions() -> Questions:
-    return Questions(World.load().town)
-
-
-def truth_of(question: Question) -> Truth:
-    return Truth(question.text, [(page.title, " ".join(page.sentences)) for page in question.pages])
+    return town_questions()
 
 
 def test_uses_share_no_question(questions: Questions) -> None:

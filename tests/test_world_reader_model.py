@@ -1,9 +1,11 @@
-"""The shipped reader answers questions that it has not seen from the passages beside them."""
+"""The shipped reader answers questions that it has not seen, and hears what is said of answers."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from functools import cache
+
+import pytest
 
 from stages.contract.policies import SHIPPED
 from stages.generation.engines import build_engine
@@ -11,40 +13,44 @@ from stages.generation.protocol import Decoding, Request
 from stages.models.load import load_tokenizer
 from stages.tasks.world_questions import WorldQuestions
 from stages.text.conditioning import QueryEncoder
-from stages.world.qa.truth import Truth
+from tests.town_questions import truth_of
 
 READER = SHIPPED["embedded-reader"]
 QUESTIONS = 300
-Answers = list[tuple[Truth, str]]
+PRAISE = "review: relevant, factual, complete "
+BLAME = {
+    "relevance": "review: irrelevant, factual, complete ",
+    "factuality": "review: relevant, very inaccurate, complete ",
+    "completeness": "review: relevant, factual, incomplete ",
+}
 
 
-def answers() -> Iterator[tuple[Truth, str]]:
-    """What it says, without drawing, to held-out questions."""
+@cache
+def qualities(remarks: str = "", temperature: float = 0.0) -> dict[str, float]:
+    """How relevant and factual the clauses of its answers are, and how complete the answers.
+
+    The questions are held out; ``remarks`` stand in front of each.
+    """
     tokenizer = load_tokenizer(READER)
     encoder = QueryEncoder(tokenizer)
     task = WorldQuestions(None)
     asked = list(itertools.islice(task.source.of("test"), QUESTIONS))
     prompts = itertools.islice(task.prompts("test", None), QUESTIONS)
     requests = [
-        Request(str(index), index, encoder.query_ids(str(prompt.text)))
+        Request(str(index), index, encoder.query_ids(remarks + str(prompt.text)))
         for index, prompt in enumerate(prompts)
     ]
-    engine = build_engine("hf", READER)
-    for done in engine.generate(requests, Decoding(max_new_tokens=64, temperature=0.0)):
-        question = asked[int(done.sample_id)]
-        pages = [(page.title, " ".join(page.sentences)) for page in question.pages]
-        text = tokenizer.decode(list(done.token_ids), skip_special_tokens=True)
-        yield Truth(question.text, pages), text
-
-
-def shares(found: Answers) -> dict[str, float]:
-    """How relevant and factual clauses are, and how complete answers."""
-    said = [clause for truth, text in found for clause in truth.read(text)]
-    complete = sum(truth.completeness(truth.read(text)) for truth, text in found) / len(found)
+    decoding = Decoding(max_new_tokens=64, temperature=temperature)
+    said, complete = [], 0.0
+    for done in build_engine("hf", READER).generate(requests, decoding):
+        truth = truth_of(asked[int(done.sample_id)])
+        clauses = truth.read(tokenizer.decode(list(done.token_ids), skip_special_tokens=True))
+        complete += truth.completeness(clauses)
+        said += clauses
     return {
         "relevance": sum(clause.relevant for clause in said) / len(said),
         "factuality": sum(clause.factual for clause in said) / len(said),
-        "completeness": complete,
+        "completeness": complete / QUESTIONS,
     }
 
 
@@ -53,7 +59,17 @@ def test_it_is_small() -> None:
 
 
 def test_it_says_what_is_asked_and_what_is_so() -> None:
-    found = shares(list(answers()))
+    found = qualities()
     print(found)
     assert found["relevance"] >= 0.95
     assert min(found["factuality"], found["completeness"]) >= 0.87
+
+
+@pytest.mark.parametrize("quality", BLAME)
+def test_it_hears_remarks(quality: str) -> None:
+    """Blamed for one quality, its drawn answers have less of it, and lose less of the others."""
+    praised, blamed = qualities(PRAISE, 1.0), qualities(BLAME[quality], 1.0)
+    print(praised, blamed)
+    lost = {name: praised[name] - blamed[name] for name in praised}
+    assert lost[quality] >= 0.1
+    assert lost[quality] == max(lost.values())

@@ -7,11 +7,10 @@ import re
 
 import pytest
 
-from stages.world import World
 from stages.world.qa.drafts import Levels, Writer
-from stages.world.qa.questions import Question, Questions
+from stages.world.qa.questions import Questions
 from stages.world.qa.reviews import reviewed, verdict
-from stages.world.qa.truth import Truth
+from tests.town_questions import town_questions, truth_of
 
 COUNT = 200
 FAULTS = {"right", "beside the point", "said before", "untrue", "unheard of"}
@@ -20,11 +19,7 @@ NUMBERS = ["none", "one", "two", "three"]
 
 @pytest.fixture(scope="module")
 def questions() -> Questions:
-    return Questions(World.load().town)
-
-
-def truth_of(question: Question) -> Truth:
-    return Truth(question.text, [(page.title, " ".join(page.sentences)) for page in question.pages])
+    return town_questions()
 
 
 def test_an_imagined_question_is_answered_by_its_passages_alone(questions: Questions) -> None:

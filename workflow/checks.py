@@ -7,17 +7,14 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from stages.runtime.errors import UserError
+from stages.settings.answer_scorers import ScratchSettings
 from stages.settings.engines import EngineSettings, trains_encoder_decoder
 from stages.settings.labels import check_activation, label_index
 from stages.settings.model_folders import check_model_folder, model_config
-from stages.settings.models import (
-    READS_QUESTIONS,
-    BaseModelSettings,
-    ScratchSettings,
-    reads_questions,
-)
+from stages.settings.models import BaseModelSettings
 from stages.settings.notices import PERSPECTIVE_KEY
 from stages.settings.recipe import Recipe
+from stages.settings.scorers import READS_QUESTIONS, reads_questions
 from stages.settings.sources import check_source, meant_as_a_place, on_disk
 from stages.tracking.available import check_trackers
 from workflow.architectures import known_architectures

@@ -14,8 +14,8 @@ from typing import Any
 from stages.runtime.hashing import settings_hash
 from stages.settings import layout
 from stages.settings.figures import Slot, figure_slots
-from stages.settings.models import reads_questions
 from stages.settings.recipe import Recipe
+from stages.settings.scorers import reads_questions
 from stages.settings.subsets import stage_settings, starts_from_policy
 from workflow.checks import check_recipe
 from workflow.identity import check_identity

@@ -39,8 +39,8 @@ from stages.metrics.rewards import Pieces
 from stages.models.device import pick_device, pick_precision
 from stages.models.load import load_policy
 from stages.runtime.hashing import seed_from
-from stages.settings.models import AnyScorer
 from stages.settings.recipe import EvaluationSettings
+from stages.settings.scorers import AnyScorer
 from stages.text.conditioning import QueryEncoder
 from stages.text.sentences import load_sentences
 

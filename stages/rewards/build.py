@@ -11,15 +11,14 @@ from stages.rewards.protocol import Scorer
 from stages.rewards.regression import Regression, TextRegressor, read_description
 from stages.rewards.world import WorldTruth
 from stages.runtime.errors import UserError
-from stages.settings.models import (
+from stages.settings.answer_scorers import PreferenceScorer, SpanScorer
+from stages.settings.models import Precision
+from stages.settings.scorers import (
     AnyScorer,
     ClassifierScorer,
     LexiconScorer,
     PerspectiveScorer,
-    Precision,
-    PreferenceScorer,
     RegressionScorer,
-    SpanScorer,
     WorldScorer,
 )
 

@@ -21,7 +21,7 @@ from stages.rewards.qa_network import QaNetwork, labels_of, read_network, write_
 from stages.rewards.qa_reading import whole_text
 from stages.rewards.texts import is_blank
 from stages.runtime.errors import UserError
-from stages.settings.models import PreferenceScorer
+from stages.settings.answer_scorers import PreferenceScorer
 from stages.text.qa_prompts import Context, QaPrompt
 
 KIND = "preference"

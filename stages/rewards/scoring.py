@@ -9,7 +9,8 @@ from typing import Any
 from stages.rewards.build import build_scorer
 from stages.rewards.protocol import Scorable, Scorer
 from stages.settings.layout import reward_model
-from stages.settings.models import AnyScorer, Precision, TrainedScorer
+from stages.settings.models import Precision
+from stages.settings.scorers import AnyScorer, TrainedScorer
 
 FOLDER = "model"
 CACHE = ".cache"

@@ -20,7 +20,7 @@ from stages.rewards.protocol import Scorable, Score, Span
 from stages.rewards.qa_network import QaNetwork, labels_of, read_network, write_network
 from stages.rewards.qa_reading import segmented_text
 from stages.runtime.errors import UserError
-from stages.settings.models import SegmentValues, SpanScorer
+from stages.settings.answer_scorers import SegmentValues, SpanScorer
 from stages.text.qa_prompts import Context, QaPrompt
 from stages.text.segments import Level, Segment, segments_of
 from stages.text.sentences import Sentences

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from stages.settings.models import READS_QUESTIONS
 from stages.settings.recipe import Recipe
+from stages.settings.scorers import READS_QUESTIONS
 
 FOLDER = "figures"
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.]+")

@@ -11,16 +11,10 @@ from pydantic import Field, field_validator, model_validator
 from stages.runtime.errors import UserError
 from stages.settings.engines import EngineSettings
 from stages.settings.evaluation import FurtherEvaluation, MetricFamily
-from stages.settings.models import (
-    AnyScorer,
-    PolicySettings,
-    Positive,
-    Precision,
-    RewardModelSettings,
-    ScorerSettings,
-)
+from stages.settings.models import PolicySettings, Positive, Precision
 from stages.settings.phases import DecodingSettings, PhaseSettings
 from stages.settings.prompts import SplitsSettings
+from stages.settings.scorers import AnyScorer, RewardModelSettings, ScorerSettings
 from stages.settings.strict import Strict, parse
 from stages.settings.trackers import LogSettings
 from stages.settings.yaml_file import load_yaml

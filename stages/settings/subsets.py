@@ -10,14 +10,10 @@ from __future__ import annotations
 from typing import Any, TypeVar, get_args
 
 from stages.runtime.errors import UserError
+from stages.settings.answer_scorers import PreferenceScorer, SpanScorer
 from stages.settings.data_files import data_digest
-from stages.settings.models import (
-    PreferenceScorer,
-    RegressionScorer,
-    SpanScorer,
-    TrainedScorer,
-)
 from stages.settings.recipe import Recipe
+from stages.settings.scorers import RegressionScorer, TrainedScorer
 from stages.settings.tag_words import TagWords, read_tag_words
 
 Kind = TypeVar("Kind", RegressionScorer, SpanScorer, PreferenceScorer)

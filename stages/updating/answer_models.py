@@ -28,7 +28,7 @@ from stages.rewards.qa_reading import Marks
 from stages.runtime.errors import UserError
 from stages.runtime.events import event
 from stages.runtime.signals import stop_requested
-from stages.settings.models import AnswerScorer
+from stages.settings.answer_scorers import AnswerScorer
 from stages.tasks.notes import Notes
 from stages.tasks.tokenizer import train_tokenizer
 from stages.updating.answer_updaters import AnswerUpdater, Looks

@@ -18,7 +18,7 @@ from stages.rewards.preference import (
 )
 from stages.rewards.qa_network import QaNetwork
 from stages.rewards.qa_reading import JudgedText, Marks, whole_text
-from stages.settings.models import PreferenceScorer
+from stages.settings.answer_scorers import PreferenceScorer
 from stages.tasks.notes import Notes
 from stages.text.qa_prompts import QaPrompt
 from stages.updating.answer_models import Measured

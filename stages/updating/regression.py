@@ -28,7 +28,7 @@ from stages.rewards.transformer_regression import (
     regression_loss,
 )
 from stages.runtime.signals import stop_requested
-from stages.settings.models import RegressionScorer
+from stages.settings.scorers import RegressionScorer
 
 CHECKPOINT_EVERY = 100
 

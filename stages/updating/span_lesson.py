@@ -21,7 +21,7 @@ from stages.rewards.spans import (
     write_span,
 )
 from stages.runtime.errors import UserError
-from stages.settings.models import SpanScorer
+from stages.settings.answer_scorers import SpanScorer
 from stages.tasks.notes import Notes
 from stages.updating.answer_models import Measured
 from stages.updating.answer_updaters import UNLABELLED, LabelledReading, Looks, SegmentUpdater

@@ -22,7 +22,7 @@ from stages.runtime.errors import UserError
 from stages.runtime.events import event
 from stages.runtime.secret import Secret
 from stages.runtime.signals import leave_if_asked, stop_requested
-from stages.settings.models import PerspectiveScorer
+from stages.settings.scorers import PerspectiveScorer
 
 PLAIN_SENTENCE = "The library opens at nine in the morning and closes at five in the afternoon."
 """Asked where it must be known whether the service, or one text, is the cause of a failure."""

@@ -15,8 +15,8 @@ from tenacity import RetryCallState, wait_random_exponential
 
 from stages.rewards.perspective.replies import Judged, Refused, Rejected, Trouble
 from stages.runtime.errors import Unavailable
-from stages.settings.models import PerspectiveService
 from stages.settings.notices import PERSPECTIVE_ENDS
+from stages.settings.scorers import PerspectiveService
 
 LONGEST_PAUSE_S = 30.0
 

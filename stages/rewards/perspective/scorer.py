@@ -13,8 +13,8 @@ from stages.rewards.protocol import Scorable, Score
 from stages.rewards.texts import is_blank, text_of
 from stages.runtime.events import event, warning
 from stages.runtime.secret import Secret, secret_from_environment
-from stages.settings.models import PerspectiveScorer
 from stages.settings.notices import PERSPECTIVE_ENDS, PERSPECTIVE_KEY
+from stages.settings.scorers import PerspectiveScorer
 
 LARGEST_TEXT = 20_480
 """Bytes of UTF-8 that the service takes; a longer text is not sent."""
