@@ -9,7 +9,7 @@ import pytest
 
 from stages.world.qa.drafts import Levels, Writer
 from stages.world.qa.questions import Questions
-from stages.world.qa.reviews import reviewed, verdict
+from stages.world.qa.reviews import judged, reviewed
 from tests.town_questions import town_questions, truth_of
 
 COUNT = 200
@@ -62,15 +62,27 @@ def test_a_verdict_is_the_truth_of_every_clause(questions: Questions) -> None:
     for number in range(COUNT):
         asked = questions.imagined(number)
         draft = writer.written(asked, writer.levels((0.3, 0.4, 0.3)))
-        words, missing = verdict(draft).removesuffix(" missing.").split("; ")
+        text = judged(draft, every=True)
+        words = re.findall(r" \((.+?)\)", text)
+        assert re.sub(r" \(.+?\)", "", text) == f"{draft.text} Missing: {_missing(text)}."
         truth = truth_of(asked)
         said = truth.read(draft.text)
-        assert len(words.split(", ")) == len(said)
-        for word, clause in zip(words.split(", "), said, strict=True):
+        assert len(words) == len(said)
+        for word, clause in zip(words, said, strict=True):
             assert clause.relevant is (word not in ("beside the point", "said before"))
             if clause.relevant:
                 assert clause.factual is (word == "right")
         told = len({clause.covers for clause in said if clause.covers})
-        assert NUMBERS.index(missing) == len(asked.asked) - told
-        seen |= set(words.split(", "))
+        assert NUMBERS.index(_missing(text)) == len(asked.asked) - told
+        seen |= set(words)
     assert seen == FAULTS
+
+
+def test_of_some_answers_only_what_they_leave_out_is_said(questions: Questions) -> None:
+    writer = Writer(questions, random.Random(7))
+    draft = writer.written(questions.imagined(1), Levels(2, 2, 0))
+    assert judged(draft, every=False).startswith(f"{draft.text} Missing: ")
+
+
+def _missing(text: str) -> str:
+    return text.rpartition("Missing: ")[2].removesuffix(".")

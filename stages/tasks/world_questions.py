@@ -23,22 +23,24 @@ from stages.tasks.human_feedback import (
 )
 from stages.tasks.notes import Notes
 from stages.tasks.protocol import PlainText, RatedText, RawPrompt
-from stages.text.qa_prompts import Passage, QaPrompt, judge_text, policy_prompt
+from stages.text.qa_prompts import ANSWER, Passage, QaPrompt, judge_prompt, policy_prompt
 from stages.world import World
 from stages.world.qa import questions as world
 from stages.world.qa.drafts import CAREFUL, CARELESS, Draft, Writer
-from stages.world.qa.reviews import reviewed, verdict
+from stages.world.qa.reviews import judged, reviewed
 from stages.world.town import dice
 
 PROMPTS = {"train": 3853, "validation": 400, "test": 800}
 """Nearly as many as there are of the public data set."""
 DEMONSTRATIONS = {"demonstrations": 2000}
 FEEDBACK, HELD_OUT = 2000, 400
-TEXTS = 48000
+TEXTS = 96000
 """Threads of texts at most."""
 Kind = Literal["plain", "whole", "reviewed", "judged"]
-THREADS: tuple[Kind, ...] = ("plain", "whole", "judged", "plain", "reviewed", "judged")
+THREADS: tuple[Kind, ...] = ("plain", "reviewed", "judged", "whole", "reviewed", "judged")
 """What the texts are, in turn."""
+EVERY_CLAUSE = 0.7
+"""Of the judged answers so many have every clause judged; the others only what they leave out."""
 ANSWERS = 4
 MISSING = "Missing-Answer"
 NAMES: dict[str, world.Use] = {"train": "train", "validation": "validation", "test": "test"}
@@ -65,7 +67,8 @@ class WorldQuestions:
         """Imagined questions, each followed in its thread by what there is to say.
 
         After one thing (`plain`) or more (`whole`): the answer without a fault. With remarks on an
-        answer (`reviewed`): that answer. With an answer (`judged`): the verdict on it.
+        answer (`reviewed`): that answer. As reward models read it (`judged`): an answer with what
+        is said of it.
         """
         for number in range(min(count or TEXTS, TEXTS)):
             read, written = self._thread(number, THREADS[number % len(THREADS)])
@@ -81,7 +84,8 @@ class WorldQuestions:
         levels = writer.levels(CARELESS)
         draft = writer.written(asked, levels)
         if kind == "judged":
-            return judge_text(_parts(asked), "plain", draft.text), verdict(draft)
+            read = judge_prompt(_parts(asked), "plain").removesuffix(f" {ANSWER}")
+            return read, judged(draft, every=writer.draw.random() < EVERY_CLAUSE)
         return reviewed(prompt, levels, writer.draw), draft.text
 
     def ratings(self, name: str, count: int | None) -> Iterator[RatedText]:

@@ -134,10 +134,10 @@ class Writer:
 
     def _beside_the_point(self, question: Question, before: list[Part]) -> Part:
         chance = self.draw.random()
-        if chance < 0.2:
+        if chance < 0.35:
             repeated = before[self.draw.randrange(len(before))]
             return Part(repeated.text, "Redundant")
-        if chance < 0.45:
+        if chance < 0.55:
             return Part(self.draw.choice(self.phrases.fillers), "Irrelevant")
         own = [fact for fact in question.own.facts if fact.relation not in question.asked]
         others = [
@@ -146,7 +146,7 @@ class Writer:
             if page is not question.own
             for fact in page.facts
         ]
-        if chance < 0.7 and own:
+        if chance < 0.75 and own:
             fact = own[self.draw.randrange(len(own))]
             return Part(self.phrases.say(fact.relation, fact.object, question.gender), "Irrelevant")
         page, fact = others[self.draw.randrange(len(others))]

@@ -2,7 +2,7 @@
 
 As a large model has read what people say of texts, the reader of this world has. Of remarks in
 front of a question it learns the words of praise and blame, in many orders and not all of them each
-time, before any tag is put to it; of verdicts below an answer, to hold an answer against passages.
+time, before any tag is put to it; of verdicts in an answer, to hold it against the passages.
 """
 
 from __future__ import annotations
@@ -29,15 +29,19 @@ def reviewed(prompt: str, levels: Levels, draw: random.Random) -> str:
     return str(table["frame"]).format(remarks=table["joiner"].join(remarks), prompt=prompt)
 
 
-def verdict(draft: Draft) -> str:
-    """What is said of every clause of a draft, and of what it leaves out."""
+def judged(draft: Draft, every: bool) -> str:
+    """A draft with how much it leaves out, and where ``every`` clause is judged their verdicts."""
     table = _table()
-    said = []
-    for clause in Phrases.load().clauses(draft.text):
-        faults = [mark.fault for mark in draft.marks if mark.start <= clause.start < mark.end]
-        said.append(table["clauses"][faults[0] if faults else "none"])
+    said = [draft.text]
+    if every:
+        said = []
+        for clause in Phrases.load().clauses(draft.text):
+            faults = [mark.fault for mark in draft.marks if mark.start <= clause.start < mark.end]
+            verdict = table["verdicts"][faults[0] if faults else "none"]
+            words = draft.text[clause.start : clause.end]
+            said.append(str(table["verdict"]).format(clause=words, verdict=verdict))
     missing = table["missing"][len(draft.missing)]
-    return str(table["verdict"]).format(clauses=table["joiner"].join(said), missing=missing)
+    return " ".join([*said, str(table["count"]).format(missing=missing)])
 
 
 @cache
