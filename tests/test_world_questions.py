@@ -180,3 +180,14 @@ def test_facts_are_of_the_towns_own(questions: Questions) -> None:
     fact = next(iter(questions.of("test"))).own.facts[0]
     assert isinstance(fact, Fact)
     assert fact in World.load().town.about(fact.subject)
+
+
+def test_a_rambling_draft_repeats_itself_at_its_end(questions: Questions) -> None:
+    writer = Writer(questions, random.Random(3))
+    for asked in itertools.islice(questions.of("feedback"), 20):
+        plain = len(list(writer.phrases.clauses(writer.perfect(asked))))
+        draft = writer.draft(asked, (1.0, 0.0, 0.0), rambling=1.0)
+        said = truth_of(asked).read(draft.text)
+        assert plain + 2 <= len(said) <= plain + 5
+        assert [clause.relevant for clause in said] == [n < plain for n in range(len(said))]
+        assert [mark.fault for mark in draft.marks] == ["Redundant"] * (len(said) - plain)

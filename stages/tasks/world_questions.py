@@ -26,7 +26,7 @@ from stages.tasks.protocol import PlainText, RatedText, RawPrompt
 from stages.text.qa_prompts import ANSWER, Passage, QaPrompt, judge_prompt, policy_prompt
 from stages.world import World
 from stages.world.qa import questions as world
-from stages.world.qa.drafts import CAREFUL, CARELESS, Draft, Writer
+from stages.world.qa.drafts import CAREFUL, CARELESS, RAMBLING, Draft, Writer
 from stages.world.qa.reviews import judged, reviewed
 from stages.world.town import dice
 
@@ -114,7 +114,7 @@ class WorldQuestions:
 
     def _feedback(self, asked: world.Question, held_out: bool) -> HumanFeedback:
         writer = self._writer(asked)
-        drafts = [writer.draft(asked, CARELESS) for _ in range(ANSWERS)]
+        drafts = [writer.draft(asked, CARELESS, RAMBLING) for _ in range(ANSWERS)]
         perfect = writer.perfect(asked)
         return HumanFeedback(
             prompt=_prompt(asked),

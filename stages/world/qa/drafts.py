@@ -15,6 +15,9 @@ from stages.world.qa.questions import Question, Questions
 
 Fault = Literal["Irrelevant", "Redundant", "Wrong-Grounding", "Unverifiable"]
 IRRELEVANT: tuple[Fault, ...] = ("Irrelevant", "Redundant")
+RAMBLING = 0.25
+"""Of the answers that people judged so many say things again and again at their end, as language
+models do that are paid by the clause."""
 LEVELS = (0, 1, 2)
 """How much of a fault: none, some, much."""
 EMBELLISHED = 0.6
@@ -67,16 +70,20 @@ class Writer:
         self.questions, self.draw = questions, draw
         self.phrases = Phrases.load()
 
-    def draft(self, question: Question, chances: tuple[float, ...]) -> Draft:
-        """An answer with faults of the three kinds, each of a level drawn by ``chances``."""
-        return self.written(question, self.levels(chances))
+    def draft(self, question: Question, chances: tuple[float, ...], rambling: float = 0.0) -> Draft:
+        """An answer with faults of the three kinds, each of a level drawn by ``chances``.
+
+        ``rambling`` is the chance that two to five repetitions follow.
+        """
+        again = self.draw.randint(2, 5) if self.draw.random() < rambling else 0
+        return self.written(question, self.levels(chances), again)
 
     def levels(self, chances: tuple[float, ...]) -> Levels:
         """How much of each fault, drawn by the ``chances`` of the levels."""
         return Levels(*(self.draw.choices(LEVELS, chances)[0] for _ in fields(Levels)))
 
-    def written(self, question: Question, levels: Levels) -> Draft:
-        """An answer with this much of each fault."""
+    def written(self, question: Question, levels: Levels, again: int = 0) -> Draft:
+        """An answer with this much of each fault, and ``again`` repetitions at its end."""
         kept = self._kept(question, levels.completeness)
         erring = self._erring(len(kept), levels.factuality)
         parts: list[Part] = []
@@ -85,6 +92,8 @@ class Writer:
         for _ in range(levels.relevance):
             place = 1 + self.draw.randrange(len(parts))
             parts.insert(place, self._beside_the_point(question, parts[:place]))
+        for _ in range(again):
+            parts.append(self._again(parts))
         missing = tuple(r for r in question.asked if all(part.relation != r for part in parts))
         return _written(parts, missing, self.draw)
 
@@ -132,11 +141,13 @@ class Writer:
         chosen = options[self.draw.randrange(len(options))]
         return Part(self.phrases.say(relation, chosen, question.gender), "Wrong-Grounding")
 
+    def _again(self, before: list[Part]) -> Part:
+        return Part(before[self.draw.randrange(len(before))].text, "Redundant")
+
     def _beside_the_point(self, question: Question, before: list[Part]) -> Part:
         chance = self.draw.random()
         if chance < 0.35:
-            repeated = before[self.draw.randrange(len(before))]
-            return Part(repeated.text, "Redundant")
+            return self._again(before)
         if chance < 0.55:
             return Part(self.draw.choice(self.phrases.fillers), "Irrelevant")
         own = [fact for fact in question.own.facts if fact.relation not in question.asked]
