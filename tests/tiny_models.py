@@ -131,11 +131,16 @@ def tiny_neox(
 
 
 def tiny_t5(
-    seed: int = 0, vocab_size: int = VOCAB, spread: float = 1.0, attention: str = "sdpa"
+    seed: int = 0,
+    vocab_size: int = VOCAB,
+    spread: float = 1.0,
+    attention: str = "sdpa",
+    tied: bool = False,
 ) -> PreTrainedModel:
     """T5: encoder-decoder with relative position buckets and gated feed-forward.
 
-    ``spread`` scales T5's own per-matrix deviations (its ``initializer_factor``).
+    ``spread`` scales T5's own per-matrix deviations (its ``initializer_factor``); ``tied``: the
+    output is the embedding, as of the first T5.
     """
     config = T5Config(
         vocab_size=vocab_size,
@@ -153,11 +158,12 @@ def tiny_t5(
         eos_token_id=END,
         pad_token_id=PAD,
         decoder_start_token_id=PAD,
-        tie_word_embeddings=False,
+        tie_word_embeddings=tied,
     )
     model = _build(T5ForConditionalGeneration, config, seed, attention)
     # T5's own scheme gives an untied head logits of deviation 7: nearly one-hot predictions.
-    model.lm_head.weight.data.mul_(0.2)
+    if not tied:
+        model.lm_head.weight.data.mul_(0.2)
     return model
 
 

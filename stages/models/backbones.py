@@ -6,7 +6,7 @@ An encoder, a decoder, the encoder of an encoder-decoder (T5 and its kin), or bo
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -96,6 +96,24 @@ def states_of_both(
     least one; the decoder reads those from there to ``lengths[b]``, and the state of a token is
     the one in which the decoder has read it. What stands behind a row is zero.
     """
+    return read_by_both(backbone, input_ids, lengths, splits).states
+
+
+class ReadByBoth(NamedTuple):
+    """Rows read by both stacks: ``states`` [B, L, H] as above; of the A tokens at most that the
+    decoder reads of a row, which of them there are, ``said`` [B, A], their places in the row,
+    ``at`` [B, A], and ``before`` [B, A, H], the state in which each is yet to be read."""
+
+    states: Tensor
+    said: Tensor
+    at: Tensor
+    before: Tensor
+
+
+def read_by_both(
+    backbone: PreTrainedModel, input_ids: Tensor, lengths: Tensor, splits: Tensor
+) -> ReadByBoth:
+    """See :func:`states_of_both`."""
     prompt, answer = int(splits.max()), int((lengths - splits).max())
     asked = torch.arange(prompt, device=input_ids.device) < splits[:, None]
     steps = torch.arange(answer, device=input_ids.device)
@@ -108,11 +126,12 @@ def states_of_both(
         decoder_input_ids=torch.cat([start, input_ids.gather(1, at).masked_fill(~said, 0)], 1),
         decoder_attention_mask=torch.cat([torch.ones_like(start), said.long()], 1),
     )
-    encoded = found.encoder_last_hidden_state
+    encoded, decoded = found.encoder_last_hidden_state, found.last_hidden_state
     states = encoded.new_zeros(*input_ids.shape, encoded.shape[-1])
     states[:, :prompt] = torch.where(asked[:, :, None], encoded, torch.zeros_like(encoded))
     rows, _ = said.nonzero(as_tuple=True)
-    return states.index_put((rows, at[said]), found.last_hidden_state[:, 1:][said])
+    states = states.index_put((rows, at[said]), decoded[:, 1:][said])
+    return ReadByBoth(states, said, at, decoded[:, :-1])
 
 
 def has_global_attention(backbone: PreTrainedModel) -> bool:

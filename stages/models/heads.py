@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from stages.models.backbones import hidden_states, load_backbone, states_of_both
+from stages.models.backbones import hidden_states, load_backbone, read_by_both
 from stages.models.pooling import Pool, pool
+from stages.models.surprise import check_surprise, most_surprising, surprises
 from stages.runtime.atomic import read_json, whole_folder, write_json
 from stages.runtime.errors import UserError
 
@@ -26,7 +27,8 @@ HEAD_WEIGHTS = "head.safetensors"
 HEAD_SHAPE = "head.json"
 HEAD_DROPOUT = 0.1
 """Of the states that a head reads, while dropout is on at all."""
-Places = Literal["places"]
+ByToken = Literal["places", "sum"]
+"""Pools of which the head reads tokens one by one."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,18 @@ class HeadShape:
     for stands by itself. ``outputs``: one name for each output. ``dense``: a layer of the
     backbone's width with tanh below the outputs, as RoBERTa's and Longformer's classifiers have.
     ``both``: the backbone is an encoder-decoder whose encoder reads the first part of a text and
-    whose decoder the rest.
+    whose decoder the rest. ``surprise``, of ``both``: beside a state the head reads how surprising
+    its token is, beside that of a place how surprising the tokens since the place before are.
+
+    Of pool ``sum`` the head reads the state of every token of the answer, and what it gives is
+    added up.
     """
 
-    pool: Pool | Places
+    pool: Pool | ByToken
     outputs: tuple[str, ...]
     dense: bool = False
     both: bool = False
+    surprise: bool = False
 
 
 class HeadedModel(nn.Module):
@@ -53,9 +60,12 @@ class HeadedModel(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.shape = shape
+        if shape.surprise:
+            check_surprise(backbone)
         width = backbone.config.hidden_size
-        self.dense = nn.Linear(width, width) if shape.dense else None
-        self.head = nn.Linear(width, len(shape.outputs))
+        read = width + shape.surprise
+        self.dense = nn.Linear(read, width) if shape.dense else None
+        self.head = nn.Linear(width if shape.dense else read, len(shape.outputs))
         self.dropout = nn.Dropout(HEAD_DROPOUT)
 
     def forward(
@@ -73,19 +83,40 @@ class HeadedModel(nn.Module):
         inside = torch.arange(input_ids.shape[1], device=input_ids.device)[None] < lengths[:, None]
         # Masked positions hold a valid id: what stands there cannot matter.
         ids = input_ids.masked_fill(~inside, 0)
-        pooled = self.shape.pool != "places"
-        if self.shape.both:
-            assert splits is not None, "two stacks share a text"
-            hidden = states_of_both(self.backbone, ids, lengths, splits)
-        else:
-            hidden = hidden_states(self.backbone, ids, inside.long(), global_first=pooled)
+        hidden, surprising = self._states(ids, inside, lengths, splits)
         if self.shape.pool == "places":
             assert places is not None, "the head of this model reads places"
-            return self._read(hidden.flatten(0, 1).index_select(0, places))
+            states = hidden.flatten(0, 1).index_select(0, places)
+            if surprising is not None:
+                assert splits is not None
+                since = _since(places, splits, input_ids.shape[1])
+                most = most_surprising(surprising.flatten(), since, places)
+                states = torch.cat([states, most[:, None].to(states.dtype)], dim=1)
+            return self._read(states)
+        if surprising is not None:
+            hidden = torch.cat([hidden, surprising[:, :, None].to(hidden.dtype)], dim=2)
+        if self.shape.pool == "sum":
+            first = torch.zeros_like(lengths) if splits is None else splits
+            answer = inside & (torch.arange(ids.shape[1], device=ids.device) >= first[:, None])
+            values = self._read(hidden)
+            return torch.where(answer[:, :, None], values, 0.0).sum(dim=1)
         return self._read(pool(hidden, lengths, self.shape.pool))
 
+    def _states(
+        self, ids: Tensor, inside: Tensor, lengths: Tensor, splits: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """States [B, L, H] of ids [B, L], and where the head reads it their surprise [B, L]."""
+        if not self.shape.both:
+            pooled = self.shape.pool != "places"
+            return hidden_states(self.backbone, ids, inside.long(), global_first=pooled), None
+        assert splits is not None, "two stacks share a text"
+        read = read_by_both(self.backbone, ids, lengths, splits)
+        if not self.shape.surprise:
+            return read.states, None
+        return read.states, surprises(self.backbone, ids, read)
+
     def _read(self, states: Tensor) -> Tensor:
-        """Values [N, outputs] of states [N, H]."""
+        """Values [..., outputs] of states [..., H], of H + 1 numbers with surprise."""
         states = self.dropout(states.float())
         with torch.autocast(states.device.type, enabled=False):
             if self.dense is not None:
@@ -109,6 +140,14 @@ class HeadedModel(nn.Module):
             raise RuntimeError(f"missing {missing}, left over {found.unexpected_keys}")
 
 
+def _since(places: Tensor, splits: Tensor, width: int) -> Tensor:
+    """Where what stands before each place [N] begins: behind the place before in its row [B, L] of
+    ``width`` tokens, or where the decoder begins."""
+    rows = places // width
+    before = torch.cat([places[:1] - width, places[:-1]]) + 1
+    return torch.maximum(before, rows * width + splits[rows])
+
+
 def new_headed_model(
     folder: str | Path, shape: HeadShape, seed: int, device: torch.device | str = "cpu"
 ) -> tuple[HeadedModel, PreTrainedTokenizerBase]:
@@ -121,11 +160,11 @@ def headed(backbone: PreTrainedModel, shape: HeadShape, seed: int) -> HeadedMode
     """A new head on a backbone in memory, in eval mode, the same for the same seed."""
     model = HeadedModel(backbone, shape)
     noise = torch.Generator().manual_seed(seed % 2**63)
-    width = backbone.config.hidden_size
     with torch.no_grad():
         for layer in (model.head, model.dense):
             if layer is not None:
-                layer.weight.copy_(torch.randn(layer.weight.shape, generator=noise) / width**0.5)
+                noisy = torch.randn(layer.weight.shape, generator=noise)
+                layer.weight.copy_(noisy / backbone.config.hidden_size**0.5)
                 layer.bias.zero_()
     return model.eval()
 
@@ -174,8 +213,8 @@ def load_headed_model(
 def _read_shape(path: Path) -> HeadShape:
     value = read_json(path, "head description")
     names = value.get("outputs") if isinstance(value, dict) else None
-    known = (*get_args(Pool), *get_args(Places))
+    known = (*get_args(Pool), *get_args(ByToken))
     if not names or value.get("pool") not in known:
         raise UserError("head description is damaged", path, "train the reward model again")
-    flags = {name: bool(value.get(name, False)) for name in ("dense", "both")}
+    flags = {name: bool(value.get(name, False)) for name in ("dense", "both", "surprise")}
     return HeadShape(value["pool"], tuple(names), **flags)

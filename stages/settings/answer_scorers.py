@@ -45,6 +45,11 @@ class AnswerScorer(Strict):
         description="of an encoder-decoder: the encoder reads question and answer, or `both`: the "
         "encoder reads the question and its passages, the decoder the answer",
     )
+    surprise: bool = Field(
+        False,
+        description="the head also reads how surprising the answer's tokens are to the model "
+        "itself; with stacks: both, of a T5 whose output is its embedding",
+    )
     steps: Positive
     batch_size: Positive = Field(description="answers, or comparisons, per step")
     max_tokens: Positive | None = Field(
@@ -60,6 +65,8 @@ class AnswerScorer(Strict):
     def _has_base(self) -> Self:
         if (self.base == "from_scratch") != (self.base_model is not None):
             raise ValueError("base_model belongs to base: from_scratch, and only there")
+        if self.surprise and self.stacks != "both":
+            raise ValueError("surprise is that of a decoder which reads the answer: stacks: both")
         if self.select is not None and self.select.every > self.steps:
             raise ValueError("select.every is beyond the last step")
         return self
@@ -138,10 +145,11 @@ class PreferenceScorer(AnswerScorer):
         "plain", description="passages that the model reads: none, joined, or with ` | ` between"
     )
     coverage: CoverageSettings = CoverageSettings()
-    pool: Literal["auto", "first", "last", "mean"] = Field(
+    pool: Literal["auto", "first", "last", "mean", "sum"] = Field(
         "auto",
         description="which states are read; auto: the first of an encoder that starts every text "
-        "with a token of its own (Longformer), the last of a decoder, else the mean",
+        "with a token of its own (Longformer), the last of a decoder, else the mean; sum, with "
+        "stacks: both: each token of the answer has a value, and they add up",
     )
     head: Literal["linear", "dense"] = Field(
         "linear", description="dense: with a tanh layer below, as Longformer's classifier"
@@ -157,8 +165,10 @@ class PreferenceScorer(AnswerScorer):
         if self.stacks == "both" and self.pool in ("first", "mean"):
             raise ValueError(
                 "with stacks: both a decoder has read the whole answer at its last token only; "
-                f"pool {self.pool} must be last or auto"
+                f"pool {self.pool} must be last, sum or auto"
             )
+        if self.stacks != "both" and self.pool == "sum":
+            raise ValueError("pool: sum adds up the tokens of the answer alone: stacks: both")
         return self
 
     @model_validator(mode="after")

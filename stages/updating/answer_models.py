@@ -169,7 +169,7 @@ def _new_network(
             f"attribute {settings.attribute}",
             "pool: last, mean or auto",
         )
-    shape = HeadShape(pool, lesson.outputs, lesson.dense, both)
+    shape = HeadShape(pool, lesson.outputs, lesson.dense, both, settings.surprise)
     model = headed(backbone, shape, seed).to(device).eval()
     name_outputs(model)
     precision = pick_precision(job.settings["precision"], device)

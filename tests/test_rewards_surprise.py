@@ -1,0 +1,140 @@
+"""Heads that read how surprising an answer is to the model itself, and values that add up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import save_tiny_policy, tiny_t5
+
+from stages.models.backbones import load_backbone, read_by_both
+from stages.models.heads import HeadShape, headed
+from stages.models.load import load_policy
+from stages.models.surprise import most_surprising, surprises
+from stages.rewards.qa_network import QaNetwork, name_outputs, network, read_network, write_network
+from stages.rewards.qa_reading import Reading, segmented_text
+from stages.runtime.errors import UserError
+from stages.text.qa_prompts import Passage, QaPrompt
+from stages.text.segments import segments_of
+from stages.text.sentences import load_sentences
+
+ASKED = QaPrompt("Who built the mill?", (Passage("Mill", "Ann built it."), Passage("Ann", "Old.")))
+TEXTS = ["Ann built the mill. It burnt down! The town talks of it.", "Nobody knows.", "Ann did it."]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_tiny_policy(tmp_path / "t5", tiny_t5(tied=True))
+
+
+def net(folder: Path, pool: Any, budget: int = 4096, surprise: bool = True) -> QaNetwork:
+    backbone, tokenizer = load_backbone(folder, torch.float32, both=True)
+    shape = HeadShape(pool, ("a", "b"), dense=pool == "sum", both=True, surprise=surprise)
+    model = headed(backbone, shape, seed=1)
+    name_outputs(model)
+    return network(model, tokenizer, None, budget, "fp32")
+
+
+def readings(found: QaNetwork) -> list[Reading]:
+    split = load_sentences("sentencizer")
+    return found.read(
+        [segmented_text(ASKED, "piped", segments_of(t, split(t), "sentence")) for t in TEXTS]
+    )
+
+
+def batch(rows: list[Reading]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    width = max(len(row.token_ids) for row in rows)
+    ids = torch.tensor([[*row.token_ids, *[7] * (width - len(row.token_ids))] for row in rows])
+    lengths = torch.tensor([len(row.token_ids) for row in rows])
+    return ids, lengths, torch.tensor([row.split for row in rows])
+
+
+@torch.no_grad()
+def test_a_surprise_is_the_language_models_own(folder: Path) -> None:
+    """Against transformers' own logits of one row, without padding."""
+    found = net(folder, "places")
+    whole, _ = load_policy(folder, torch.float32, "cpu")
+    rows = readings(found)
+    ids, lengths, splits = batch(rows)
+    backbone = found.model.backbone
+    all_of_them = surprises(backbone, ids, read_by_both(backbone, ids, lengths, splits))
+    for row, own in zip(rows, all_of_them, strict=True):
+        answer = row.token_ids[row.split :]
+        start = whole.config.decoder_start_token_id
+        logits = whole(
+            input_ids=torch.tensor([row.token_ids[: row.split]]),
+            decoder_input_ids=torch.tensor([[start, *answer[:-1]]]),
+        ).logits[0]
+        true = -logits.log_softmax(-1).gather(1, torch.tensor(answer)[:, None])[:, 0]
+        size = len(row.token_ids)
+        torch.testing.assert_close(own[row.split : size], true, atol=1e-4, rtol=0)
+        assert not own[: row.split].any() and not own[size:].any()
+
+
+def test_the_most_surprising_token_of_a_piece_is_not_its_first() -> None:
+    found = torch.tensor([9.0, 1.0, 3.0, 8.0, 2.0, 7.0, 5.0])
+    starts, ends = torch.tensor([0, 3, 5, 6, 7]), torch.tensor([3, 5, 6, 7, 7])
+    assert most_surprising(found, starts, ends).tolist() == [3.0, 2.0, 0.0, 0.0, 0.0]
+    assert most_surprising(found, starts[:0], ends[:0]).tolist() == []
+
+
+@torch.no_grad()
+def test_a_segment_is_read_with_its_own_surprise(folder: Path) -> None:
+    """The head's weight of surprise moves each output by that of the tokens of its segment."""
+    found, deaf = net(folder, "places"), net(folder, "places")
+    deaf.model.head.weight[:, -1] = 0
+    rows = readings(found)
+    ids, lengths, splits = batch(rows)
+    backbone = found.model.backbone
+    own = surprises(backbone, ids, read_by_both(backbone, ids, lengths, splits))
+    heard = found.outputs(rows)
+    for number, (row, one, other) in enumerate(zip(rows, heard, deaf.outputs(rows), strict=True)):
+        starts = [row.split, *(at + 1 for at in row.marks[:-1])]
+        for place, (start, end) in enumerate(zip(starts, row.marks, strict=True)):
+            most = own[number, start + 1 : end].max()
+            moved = found.model.head.weight[:, -1] * most
+            np.testing.assert_allclose(one[place] - other[place], moved.numpy(), atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_values_of_tokens_add_up(folder: Path) -> None:
+    """Over the answer alone: neither the prompt's tokens nor the padding."""
+    found = net(folder, "sum", surprise=False)
+    rows = readings(found)
+    ids, lengths, splits = batch(rows)
+    model = found.model
+    states = read_by_both(model.backbone, ids, lengths, splits).states
+    for row, own, value in zip(rows, states, found.outputs(rows), strict=True):
+        answer = own[row.split : len(row.token_ids)]
+        assert model.dense is not None
+        true = model.head(model.dense(answer).tanh()).sum(0)
+        np.testing.assert_allclose(value[0], true.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("pool", ["places", "last", "sum"])
+def test_batches_and_padding_change_no_output(pool: str, folder: Path) -> None:
+    together, alone = net(folder, pool), net(folder, pool, budget=1)
+    for one, other in zip(
+        together.outputs(readings(together)), alone.outputs(readings(alone)), strict=True
+    ):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_it_is_written_and_read_again(folder: Path, tmp_path: Path) -> None:
+    found = net(folder, "sum")
+    write_network(found, {"kind": "span"}, tmp_path / "made")
+    again, _ = read_network(tmp_path / "made", "span", 4096, "fp32", torch.device("cpu"))
+    assert again.model.shape == found.model.shape
+    for one, other in zip(
+        found.outputs(readings(found)), again.outputs(readings(again)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_model_whose_output_is_not_its_embedding_is_refused(tmp_path: Path) -> None:
+    place = save_tiny_policy(tmp_path, tiny_t5())
+    with pytest.raises(UserError, match="surprise is for a T5"):
+        net(place, "last")
