@@ -226,13 +226,22 @@ def test_questions_that_choose_the_weights_are_not_learnt(tmp_path: Path) -> Non
     assert made.counters["examples"] == len(learn) - apart
 
 
-@pytest.mark.parametrize("name", ["relevance", "preference"])
-def test_both_stacks_of_an_encoder_decoder_learn(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("relevance", {}),
+        ("relevance", {"surprise": "true"}),
+        ("preference", {"pool": "auto"}),
+        ("preference", {"pool": "sum", "surprise": "true"}),
+    ],
+)
+def test_both_stacks_of_an_encoder_decoder_learn(
+    name: str, more: dict[str, str], tmp_path: Path
+) -> None:
     """The decoder reads the answer; what it learnt is read again from its folder."""
-    model = f"reward_models.{name}"
-    pool = f"{model}.pool=auto" if name == "preference" else ""
-    both = f"{SMALL} {model}.stacks=both {pool}"
-    tables = Tables(tmp_path / "run", pair_folder(tmp_path / "qa", rows()), both)
+    changes = {"stacks": "both"} | more
+    both = " ".join(f"reward_models.{name}.{key}={value}" for key, value in changes.items())
+    tables = Tables(tmp_path / "run", pair_folder(tmp_path / "qa", rows()), f"{SMALL} {both}")
     made = train(tables, name)
     assert made.facts["metrics"]["accuracy"] == 1
     folder = tables.folder / f"reward_models/{name}/model"
