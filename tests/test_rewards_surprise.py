@@ -30,9 +30,9 @@ def folder(tmp_path: Path) -> Path:
     return save_tiny_policy(tmp_path / "t5", tiny_t5(tied=True))
 
 
-def net(folder: Path, pool: Any, budget: int = 4096, surprise: bool = True) -> QaNetwork:
+def net(folder: Path, pool: Any, budget: int = 4096) -> QaNetwork:
     backbone, tokenizer = load_backbone(folder, torch.float32, both=True)
-    shape = HeadShape(pool, ("a", "b"), dense=pool == "sum", both=True, surprise=surprise)
+    shape = HeadShape(pool, ("a", "b"), both=True, surprise=True)
     model = headed(backbone, shape, seed=1)
     name_outputs(model)
     return network(model, tokenizer, None, budget, "fp32")
@@ -100,21 +100,15 @@ def test_a_segment_is_read_with_its_own_surprise(folder: Path) -> None:
 
 
 @torch.no_grad()
-def test_the_values_of_tokens_add_up(folder: Path) -> None:
-    """Over the answer alone: neither the prompt's tokens nor the padding."""
-    found = net(folder, "sum", surprise=False)
-    rows = readings(found)
-    ids, lengths, splits = batch(rows)
-    model = found.model
-    states = read_by_both(model.backbone, ids, lengths, splits).states
-    for row, own, value in zip(rows, states, found.outputs(rows), strict=True):
-        answer = own[row.split : len(row.token_ids)]
-        assert model.dense is not None
-        true = model.head(model.dense(answer).tanh()).sum(0)
-        np.testing.assert_allclose(value[0], true.numpy(), atol=1e-4)
+def test_the_values_of_segments_add_up(folder: Path) -> None:
+    single, whole = net(folder, "places"), net(folder, "segments")
+    whole.model.load_head_state(single.model.head_state())
+    rows = readings(single)
+    for each, value in zip(single.outputs(rows), whole.outputs(rows), strict=True):
+        np.testing.assert_allclose(value[0], each.sum(axis=0), atol=1e-4)
 
 
-@pytest.mark.parametrize("pool", ["places", "last", "sum"])
+@pytest.mark.parametrize("pool", ["places", "last", "segments"])
 def test_batches_and_padding_change_no_output(pool: str, folder: Path) -> None:
     together, alone = net(folder, pool), net(folder, pool, budget=1)
     for one, other in zip(
@@ -124,7 +118,7 @@ def test_batches_and_padding_change_no_output(pool: str, folder: Path) -> None:
 
 
 def test_it_is_written_and_read_again(folder: Path, tmp_path: Path) -> None:
-    found = net(folder, "sum")
+    found = net(folder, "segments")
     write_network(found, {"kind": "span"}, tmp_path / "made")
     again, _ = read_network(tmp_path / "made", "span", 4096, "fp32", torch.device("cpu"))
     assert again.model.shape == found.model.shape

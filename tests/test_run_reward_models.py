@@ -232,7 +232,7 @@ def test_questions_that_choose_the_weights_are_not_learnt(tmp_path: Path) -> Non
         ("relevance", {}),
         ("relevance", {"surprise": "true"}),
         ("preference", {"pool": "auto"}),
-        ("preference", {"pool": "sum", "surprise": "true"}),
+        ("preference", {"pool": "segments", "surprise": "true"}),
     ],
 )
 def test_both_stacks_of_an_encoder_decoder_learn(

@@ -208,9 +208,8 @@ def test_what_would_fail_hours_later(change: str, message: str, tmp_path: Path) 
         ("reward_models.preference.pool=top", "pool"),
         (
             "reward_models.preference.stacks=both reward_models.preference.pool=mean",
-            "pool mean must be last, sum or auto",
+            "pool mean must be last, segments or auto",
         ),
-        ("reward_models.preference.pool=sum", "stacks: both"),
         ("reward_models.relevance.surprise=true", "stacks: both"),
     ],
 )

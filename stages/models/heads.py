@@ -27,8 +27,8 @@ HEAD_WEIGHTS = "head.safetensors"
 HEAD_SHAPE = "head.json"
 HEAD_DROPOUT = 0.1
 """Of the states that a head reads, while dropout is on at all."""
-ByToken = Literal["places", "sum"]
-"""Pools of which the head reads tokens one by one."""
+Marked = Literal["places", "segments"]
+"""Pools of which the head reads the marks of segments."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,10 @@ class HeadShape:
     whose decoder the rest. ``surprise``, of ``both``: beside a state the head reads how surprising
     its token is, beside that of a place how surprising the tokens since the place before are.
 
-    Of pool ``sum`` the head reads the state of every token of the answer, and what it gives is
-    added up.
+    Of pool ``segments`` what the head gives for the places of a text is added up.
     """
 
-    pool: Pool | ByToken
+    pool: Pool | Marked
     outputs: tuple[str, ...]
     dense: bool = False
     both: bool = False
@@ -77,38 +76,49 @@ class HeadedModel(nn.Module):
     ) -> Tensor:
         """Values in fp32 of right-padded ids [B, L] with ``lengths`` [B] tokens.
 
-        [B, outputs] of pooled texts; of ``places`` [N], indices into the flattened [B * L],
+        [B, outputs] of texts; of ``places`` [N], indices into the flattened [B * L],
         [N, outputs]. ``splits`` [B]: how many tokens the encoder of ``both`` reads.
         """
         inside = torch.arange(input_ids.shape[1], device=input_ids.device)[None] < lengths[:, None]
         # Masked positions hold a valid id: what stands there cannot matter.
         ids = input_ids.masked_fill(~inside, 0)
         hidden, surprising = self._states(ids, inside, lengths, splits)
-        if self.shape.pool == "places":
+        if self.reads_marks:
             assert places is not None, "the head of this model reads places"
-            states = hidden.flatten(0, 1).index_select(0, places)
-            if surprising is not None:
-                assert splits is not None
-                since = _since(places, splits, input_ids.shape[1])
-                most = most_surprising(surprising.flatten(), since, places)
-                states = torch.cat([states, most[:, None].to(states.dtype)], dim=1)
-            return self._read(states)
+            values = self._read(self._at(places, hidden, surprising, splits))
+            if self.shape.pool == "places":
+                return values
+            total = values.new_zeros(len(ids), values.shape[1])
+            return total.index_add(0, places // ids.shape[1], values)
         if surprising is not None:
             hidden = torch.cat([hidden, surprising[:, :, None].to(hidden.dtype)], dim=2)
-        if self.shape.pool == "sum":
-            first = torch.zeros_like(lengths) if splits is None else splits
-            answer = inside & (torch.arange(ids.shape[1], device=ids.device) >= first[:, None])
-            values = self._read(hidden)
-            return torch.where(answer[:, :, None], values, 0.0).sum(dim=1)
+        assert self.shape.pool != "places" and self.shape.pool != "segments"
         return self._read(pool(hidden, lengths, self.shape.pool))
+
+    @property
+    def reads_marks(self) -> bool:
+        """Whether the head reads places."""
+        return self.shape.pool in get_args(Marked)
+
+    def _at(
+        self, places: Tensor, hidden: Tensor, surprising: Tensor | None, splits: Tensor | None
+    ) -> Tensor:
+        """What the head reads [N, H or H + 1] of places [N] in states [B, L, H]."""
+        states = hidden.flatten(0, 1).index_select(0, places)
+        if surprising is None:
+            return states
+        assert splits is not None
+        since = _since(places, splits, hidden.shape[1])
+        most = most_surprising(surprising.flatten(), since, places)
+        return torch.cat([states, most[:, None].to(states.dtype)], dim=1)
 
     def _states(
         self, ids: Tensor, inside: Tensor, lengths: Tensor, splits: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """States [B, L, H] of ids [B, L], and where the head reads it their surprise [B, L]."""
         if not self.shape.both:
-            pooled = self.shape.pool != "places"
-            return hidden_states(self.backbone, ids, inside.long(), global_first=pooled), None
+            whole = not self.reads_marks
+            return hidden_states(self.backbone, ids, inside.long(), global_first=whole), None
         assert splits is not None, "two stacks share a text"
         read = read_by_both(self.backbone, ids, lengths, splits)
         if not self.shape.surprise:
@@ -213,7 +223,7 @@ def load_headed_model(
 def _read_shape(path: Path) -> HeadShape:
     value = read_json(path, "head description")
     names = value.get("outputs") if isinstance(value, dict) else None
-    known = (*get_args(Pool), *get_args(ByToken))
+    known = (*get_args(Pool), *get_args(Marked))
     if not names or value.get("pool") not in known:
         raise UserError("head description is damaged", path, "train the reward model again")
     flags = {name: bool(value.get(name, False)) for name in ("dense", "both", "surprise")}

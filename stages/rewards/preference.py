@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -18,13 +19,16 @@ from stages.models.precision import Precision
 from stages.rewards.asked import question_of
 from stages.rewards.protocol import Scorable, Score
 from stages.rewards.qa_network import QaNetwork, labels_of, read_network, write_network
-from stages.rewards.qa_reading import whole_text
+from stages.rewards.qa_reading import JudgedText, segmented_text, whole_text
 from stages.rewards.texts import is_blank
 from stages.runtime.errors import UserError
 from stages.settings.answer_scorers import PreferenceScorer
 from stages.text.qa_prompts import Context, QaPrompt
+from stages.text.segments import Level, segments_of
+from stages.text.sentences import Sentences, Splitter, load_sentences
 
 KIND = "preference"
+LEVEL: Level = "sub_sentence"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class PreferenceDescription:
 
     attribute: str
     context: Context
+    sentences_by: str | None = None
+    """What split the answers of a model that adds up segments; None: it reads whole answers."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +56,26 @@ class PreferenceModel:
 
     network: QaNetwork
     description: PreferenceDescription
+    sentences: Sentences | None = None
 
     def values(self, rows: Sequence[tuple[QaPrompt, str]]) -> NDArray[np.float64]:
         """Values [rows] of answers."""
-        texts = [whole_text(asked, self.description.context, answer) for asked, answer in rows]
+        texts = judged_texts(rows, self.description.context, self.sentences)
         outputs = self.network.outputs(self.network.read(texts))
         return np.array([output[0, 0] for output in outputs], dtype=np.float64)
+
+
+def judged_texts(
+    rows: Sequence[tuple[QaPrompt, str]], context: Context, sentences: Sentences | None
+) -> list[JudgedText]:
+    """What a model reads of answers: whole ones, or with ``sentences`` their sub-sentences."""
+    if sentences is None:
+        return [whole_text(asked, context, answer) for asked, answer in rows]
+    split = sentences.of([answer for _, answer in rows])
+    return [
+        segmented_text(asked, context, segments_of(answer, found, LEVEL))
+        for (asked, answer), found in zip(rows, split, strict=True)
+    ]
 
 
 class PreferenceJudge:
@@ -119,13 +139,31 @@ def read_preference(
             "train the reward model again",
         )
     try:
-        description = PreferenceDescription(found["attribute"], found["context"])
+        description = PreferenceDescription(
+            found["attribute"], found["context"], found.get("sentences_by")
+        )
         training = Moments(**found["training"])
     except (KeyError, TypeError):
         raise UserError(
             "scorer description is damaged", folder, "train the reward model again"
         ) from None
-    return PreferenceModel(network, description), training
+    return PreferenceModel(network, description, _splitter(description, folder)), training
+
+
+def _splitter(description: PreferenceDescription, folder: Path) -> Sentences | None:
+    """What split the answers that a model learnt from; another version here is a UserError."""
+    learnt = description.sentences_by
+    if learnt is None:
+        return None
+    named = [name for name in get_args(Splitter) if learnt.startswith(name)]
+    sentences = load_sentences(named[0] if named else "auto")
+    if sentences.name != learnt:
+        raise UserError(
+            f"the model learnt sentences of {learnt}, here is {sentences.name}",
+            folder,
+            "install the same splitter, or make the model again",
+        )
+    return sentences
 
 
 def load_preference(

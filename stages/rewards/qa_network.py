@@ -83,7 +83,7 @@ class QaNetwork:
         """Outputs [N, outputs] in fp32 of readings side by side, in their order, with gradient."""
         input_ids, lengths = padded([row.token_ids for row in rows], 0, self.device)
         places = None
-        if self.model.shape.pool == "places":
+        if self.model.reads_marks:
             width = input_ids.shape[1]
             flat = [number * width + mark for number, row in enumerate(rows) for mark in row.marks]
             places = torch.tensor(flat, dtype=torch.int64, device=self.device)

@@ -145,11 +145,14 @@ class PreferenceScorer(AnswerScorer):
         "plain", description="passages that the model reads: none, joined, or with ` | ` between"
     )
     coverage: CoverageSettings = CoverageSettings()
-    pool: Literal["auto", "first", "last", "mean", "sum"] = Field(
+    pool: Literal["auto", "first", "last", "mean", "segments"] = Field(
         "auto",
         description="which states are read; auto: the first of an encoder that starts every text "
-        "with a token of its own (Longformer), the last of a decoder, else the mean; sum, with "
-        "stacks: both: each token of the answer has a value, and they add up",
+        "with a token of its own (Longformer), the last of a decoder, else the mean; segments: "
+        "each sub-sentence has a value, and they add up",
+    )
+    sentences: Literal["auto", "en_core_web_sm", "sentencizer"] = Field(
+        "auto", description="what splits answers, with pool: segments"
     )
     head: Literal["linear", "dense"] = Field(
         "linear", description="dense: with a tanh layer below, as Longformer's classifier"
@@ -165,10 +168,8 @@ class PreferenceScorer(AnswerScorer):
         if self.stacks == "both" and self.pool in ("first", "mean"):
             raise ValueError(
                 "with stacks: both a decoder has read the whole answer at its last token only; "
-                f"pool {self.pool} must be last, sum or auto"
+                f"pool {self.pool} must be last, segments or auto"
             )
-        if self.stacks != "both" and self.pool == "sum":
-            raise ValueError("pool: sum adds up the tokens of the answer alone: stacks: both")
         return self
 
     @model_validator(mode="after")

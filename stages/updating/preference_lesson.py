@@ -12,20 +12,23 @@ from stages.metrics.choices import choice_metrics
 from stages.rewards.preference import (
     PreferenceDescription,
     PreferenceModel,
+    judged_texts,
     moments,
     read_preference,
     write_preference,
 )
 from stages.rewards.qa_network import QaNetwork
-from stages.rewards.qa_reading import JudgedText, Marks, whole_text
+from stages.rewards.qa_reading import JudgedText, Marks
 from stages.settings.answer_scorers import PreferenceScorer
 from stages.tasks.notes import Notes
 from stages.text.qa_prompts import QaPrompt
+from stages.text.sentences import load_sentences
 from stages.updating.answer_models import Measured
 from stages.updating.answer_updaters import ComparedReadings, ComparisonUpdater, Looks
 from stages.updating.reward_rows import ComparedAnswers, compared_answers
 
 Judged = tuple[QaPrompt, str]
+SEGMENTS = "segments"
 
 
 class PreferenceLesson:
@@ -38,19 +41,22 @@ class PreferenceLesson:
         self.outputs: tuple[str, ...] = (settings.attribute,)
         self.pool = settings.pool
         self.dense = settings.head == "dense"
-        self.description = PreferenceDescription(settings.attribute, settings.context)
+        self.sentences = load_sentences(settings.sentences) if self.pool == SEGMENTS else None
+        self.description = PreferenceDescription(
+            settings.attribute, settings.context, self.sentences.name if self.sentences else None
+        )
 
     def texts(self, rows: Sequence[ComparedAnswers]) -> Iterator[str]:
         """Prompts with answers, each once."""
-        for pair in _once(rows):
-            yield self._text(*pair).text
+        for text in self._read(_once(rows)):
+            yield text.text
 
     def examples(
         self, net: QaNetwork, rows: Sequence[ComparedAnswers], notes: Notes
     ) -> list[ComparedReadings]:
         """Pairs that the model can tell apart."""
         once = _once(rows)
-        readings = dict(zip(once, net.read([self._text(*pair) for pair in once]), strict=True))
+        readings = dict(zip(once, net.read(self._read(once)), strict=True))
         found = []
         for row in rows:
             pair = ComparedReadings(readings[row.asked, row.better], readings[row.asked, row.worse])
@@ -66,7 +72,7 @@ class PreferenceLesson:
 
     def write(self, net: QaNetwork, rows: Sequence[ComparedAnswers], folder: Path) -> None:
         """Write the model with mean and deviation of its values of all answers it learnt from."""
-        model = PreferenceModel(net, self.description)
+        model = PreferenceModel(net, self.description, self.sentences)
         training = moments(model.values(_once(rows)), f"attribute {self.description.attribute}")
         write_preference(model, training, folder)
 
@@ -88,8 +94,8 @@ class PreferenceLesson:
         }
         return Measured(metrics, bins)
 
-    def _text(self, asked: QaPrompt, answer: str) -> JudgedText:
-        return whole_text(asked, self.description.context, answer)
+    def _read(self, rows: Sequence[Judged]) -> list[JudgedText]:
+        return judged_texts(rows, self.description.context, self.sentences)
 
 
 def _once(rows: Sequence[ComparedAnswers]) -> list[Judged]:
