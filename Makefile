@@ -70,7 +70,7 @@ base-model: install ## train the embedded base model anew (about 35 minutes) and
 	cp -r results/world-base/base/policy data/world/base_model
 
 .PHONY: reader-model
-reader-model: install ## train the embedded reader of questions anew (about 15 minutes), likewise
+reader-model: install ## train the embedded reader of questions anew (about 35 minutes), likewise
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores 1 results/world-reader/base/policy.json \
 		--config recipe=lfqa-nlf scale=world-base run=world-reader
 	rm -rf data/world/reader_model
