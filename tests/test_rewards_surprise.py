@@ -14,6 +14,13 @@ from stages.models.backbones import load_backbone, read_by_both
 from stages.models.heads import HeadShape, headed
 from stages.models.load import load_policy
 from stages.models.surprise import most_surprising, surprises
+from stages.rewards.preference import (
+    PreferenceDescription,
+    PreferenceJudge,
+    PreferenceModel,
+    moments,
+)
+from stages.rewards.protocol import Scorable
 from stages.rewards.qa_network import QaNetwork, name_outputs, network, read_network, write_network
 from stages.rewards.qa_reading import Reading, segmented_text
 from stages.runtime.errors import UserError
@@ -22,6 +29,7 @@ from stages.text.segments import segments_of
 from stages.text.sentences import load_sentences
 
 ASKED = QaPrompt("Who built the mill?", (Passage("Mill", "Ann built it."), Passage("Ann", "Old.")))
+SENTENCES = load_sentences("sentencizer")
 TEXTS = ["Ann built the mill. It burnt down! The town talks of it.", "Nobody knows.", "Ann did it."]
 
 
@@ -39,9 +47,8 @@ def net(folder: Path, pool: Any, budget: int = 4096) -> QaNetwork:
 
 
 def readings(found: QaNetwork) -> list[Reading]:
-    split = load_sentences("sentencizer")
     return found.read(
-        [segmented_text(ASKED, "piped", segments_of(t, split(t), "sentence")) for t in TEXTS]
+        [segmented_text(ASKED, "piped", segments_of(t, SENTENCES(t), "sentence")) for t in TEXTS]
     )
 
 
@@ -100,6 +107,21 @@ def test_a_segment_is_read_with_its_own_surprise(folder: Path) -> None:
 
 
 @torch.no_grad()
+def test_a_whole_answer_is_read_with_its_largest_surprise(folder: Path) -> None:
+    found, deaf = net(folder, "last"), net(folder, "last")
+    deaf.model.head.weight[:, -1] = 0
+    rows = readings(found)
+    ids, lengths, splits = batch(rows)
+    backbone = found.model.backbone
+    own = surprises(backbone, ids, read_by_both(backbone, ids, lengths, splits))
+    for number, (row, one, other) in enumerate(
+        zip(rows, found.outputs(rows), deaf.outputs(rows), strict=True)
+    ):
+        moved = found.model.head.weight[:, -1] * own[number, row.split + 1 :].max()
+        np.testing.assert_allclose(one[0] - other[0], moved.numpy(), atol=1e-4)
+
+
+@torch.no_grad()
 def test_the_values_of_segments_add_up(folder: Path) -> None:
     single, whole = net(folder, "places"), net(folder, "segments")
     whole.model.load_head_state(single.model.head_state())
@@ -126,6 +148,37 @@ def test_it_is_written_and_read_again(folder: Path, tmp_path: Path) -> None:
         found.outputs(readings(found)), again.outputs(readings(again)), strict=True
     ):
         np.testing.assert_array_equal(one, other)
+
+
+def test_an_answer_of_which_no_segment_is_read_has_no_value(folder: Path) -> None:
+    """The sum of nothing is no judgement, and no part of the mean that values are held against."""
+    whole = net(folder, "segments")
+    (short, long) = [
+        segmented_text(ASKED, "piped", segments_of(t, SENTENCES(t), "sub_sentence"))
+        for t in ("Ann.", "word " * 40 + "end.")
+    ]
+    (reading,) = whole.read([long])
+    limit = len(reading.token_ids) - reading.split - 1
+    cut = network(whole.model, whole.tokenizer, limit, 4096, "fp32")
+    model = PreferenceModel(cut, PreferenceDescription("it", "piped", SENTENCES.name), SENTENCES)
+    values = model.values([(ASKED, short.text[short.answer_at :]), (ASKED, "word " * 40 + "end.")])
+    assert np.isfinite(values[0]) and np.isnan(values[1])
+    rows = [Scorable("s", "", "word " * 40 + "end.", ASKED)]
+    assert [score.value for score in PreferenceJudge(model).score(rows)] == [None]
+    found = moments(np.array([1.0, 3.0, np.nan]), "x")
+    assert (found.answers, found.mean, found.deviation) == (2, 2.0, 1.0)
+    with pytest.raises(UserError, match="no training answer could be read"):
+        moments(np.array([np.nan]), "x")
+
+
+def test_an_encoder_is_always_given_something(folder: Path) -> None:
+    """Of a tokenizer that puts nothing around a text, where the answer alone is too long."""
+    found = net(folder, "places")
+    for limit in (1, 5, 20):
+        cut = network(found.model, found.tokenizer, limit, 4096, "fp32")
+        for reading, values in zip(readings(cut), cut.outputs(readings(cut)), strict=True):
+            assert reading.split >= 1
+            assert np.isfinite(values).all()
 
 
 def test_a_model_whose_output_is_not_its_embedding_is_refused(tmp_path: Path) -> None:

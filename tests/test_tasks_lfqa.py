@@ -224,6 +224,20 @@ def test_what_disagrees_is_noticed(public: Path, tmp_path: Path) -> None:
     )
 
 
+def test_a_kind_that_nobody_chose_from_is_noticed(public: Path, tmp_path: Path) -> None:
+    """A misspelt error of fact would else be one of another kind in silence."""
+    text = str(feedback_row("a?")["prediction 1"])
+    error = {"error type": "Wrong-Groundin", "explanation": "", "start": 0, "end": len(text)}
+    missing = {"error type": "Missing-Anser", "passage_id": 1, "sentence_id": [1]}
+    row = feedback_row("a?", errors=[error], **{"missing-info": [missing]})
+    write_json(public / "train_feedback.json", [row])
+    noticed = Tables(tmp_path / "run", public).made("feedback").facts["noticed"]
+    assert {
+        "an error of a kind that is not known, taken for none of fact: Wrong-Groundin",
+        "missing information of a kind that is not known: Missing-Anser",
+    } <= set(noticed)
+
+
 def test_reasons_and_places_are_logged(
     public: Path, tmp_path: Path, logged: list[dict[str, Any]]
 ) -> None:

@@ -257,6 +257,16 @@ def test_of_equally_good_rounds_the_earlier_is_best(tmp_path: Path) -> None:
     ]
 
 
+def test_a_best_round_by_what_no_round_has_is_an_error(tmp_path: Path) -> None:
+    """Not the last round in silence."""
+    settings = finished_run(
+        tmp_path, [0.2, 0.1, 0.3], {"policies": "best", "best_by": "rouge.Lsumm"}
+    )
+    with pytest.raises(UserError, match=r"no round was measured by 'rouge.Lsumm'.*toxicity.mean"):
+        tidy(settings, tmp_path / "tidy.json")
+    assert all((tmp_path / f"phases/align/r{n}/policy").exists() for n in (1, 2, 3))
+
+
 def test_a_policy_handed_on_by_a_stopped_round_is_kept(tmp_path: Path) -> None:
     """The last manifests of a stopped phase name the folder of an earlier round."""
     settings = finished_run(tmp_path, [0.5, 0.4, 0.3], {"policies": "last"})

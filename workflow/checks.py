@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+from stages.contract.policies import SHIPPED
 from stages.runtime.errors import UserError
-from stages.settings.answer_scorers import ScratchSettings
-from stages.settings.engines import EngineSettings, trains_encoder_decoder
+from stages.settings.answer_scorers import AnswerScorer, ScratchSettings
+from stages.settings.engines import ENCODER_DECODERS, EngineSettings, trains_encoder_decoder
 from stages.settings.labels import check_activation, label_index
 from stages.settings.model_folders import check_model_folder, model_config
 from stages.settings.models import BaseModelSettings
@@ -19,6 +22,8 @@ from stages.settings.sources import check_source, meant_as_a_place, on_disk
 from stages.tracking.available import check_trackers
 from workflow.architectures import known_architectures
 
+EN_CORE_WEB_SM = "en_core_web_sm"
+
 
 def check_recipe(recipe: Recipe) -> None:
     """Raise a UserError for what would fail hours later."""
@@ -27,6 +32,7 @@ def check_recipe(recipe: Recipe) -> None:
     _check_architectures(recipe)
     _check_labels(recipe)
     _check_questions(recipe)
+    _check_answer_models(recipe)
     _check_keys(recipe)
     _check_engines(recipe)
     _check_tags(recipe)
@@ -157,6 +163,49 @@ def _check_questions(recipe: Recipe) -> None:
                     f"evaluate.also.{also}.data",
                     "name another judge there, or leave data out",
                 )
+
+
+def _check_answer_models(recipe: Recipe) -> None:
+    """Refuse what a reward model of answers asks of its base, or of the machine, and will not find.
+
+    Models of the hub are met when they load.
+    """
+    for name, model in recipe.reward_models.items():
+        if model.kind == "regression":
+            continue
+        where = f"reward_models.{name}"
+        config = _base_config(recipe, model, where)
+        if model.stacks == "both" and config is not None:
+            if not config.get("is_encoder_decoder"):
+                raise UserError(
+                    "stacks: both is for an encoder with a decoder, and the base is one stack",
+                    where,
+                    "choose stacks: encoder, or another base",
+                )
+            if model.surprise and config.get("tie_word_embeddings") is False:
+                raise UserError(
+                    "surprise is for a T5 whose output is its embedding, and the base's is not",
+                    where,
+                    "leave surprise out",
+                )
+        if model.sentences == EN_CORE_WEB_SM and find_spec(EN_CORE_WEB_SM) is None:
+            raise UserError(
+                f"spaCy's model {EN_CORE_WEB_SM} is not installed",
+                f"{where}.sentences",
+                f"python -m spacy download {EN_CORE_WEB_SM}, or sentences: auto",
+            )
+
+
+def _base_config(recipe: Recipe, model: AnswerScorer, where: str) -> dict[str, Any] | None:
+    """What the config of a model's base says, as far as it is known before it is loaded."""
+    built: BaseModelSettings | ScratchSettings | None = model.base_model
+    base = model.base
+    if base == "policy":
+        built, base = recipe.policy.base_model, recipe.policy.init
+    if built is not None:
+        return {"is_encoder_decoder": built.architecture in ENCODER_DECODERS, **built.config}
+    folder = str(SHIPPED.get(base, base))
+    return model_config(folder, where) if looks_local(folder) else None
 
 
 def _check_keys(recipe: Recipe) -> None:

@@ -11,6 +11,7 @@ from stages.artifacts.store import read_rows
 from stages.contract.options import Out, RecipeFile, main
 from stages.contract.policies import read_policy
 from stages.runtime.atomic import write_json
+from stages.runtime.errors import UserError
 from stages.settings import layout
 from stages.settings.recipe import Recipe, load_recipe
 
@@ -71,12 +72,20 @@ def best_round(recipe: Recipe, root: Path, phase: str) -> tuple[str, int]:
     metric, better = recipe.best_by(phase)
     sign = 1.0 if better == "low" else -1.0
     found: list[tuple[float, int]] = []
+    known: set[str] = set()
     for number in range(1, recipe.phases[phase].rounds + 1):
         path = root / layout.in_round(phase, number, "evaluation")
         if read_manifest(path).stopped:
             continue
         rows = [row for file in table_files(path, METRICS) for row in read_rows(file, METRICS)]
+        known |= {row["metric"] for row in rows}
         found += [(sign * row["value"], number) for row in rows if row["metric"] == metric]
+    if known and not found:
+        raise UserError(
+            f"no round was measured by {metric!r}, which says which is best",
+            f"phase {phase}",
+            f"set best_by to one of {sorted(known)}",
+        )
     return phase, min(found)[1] if found else recipe.phases[phase].rounds
 
 

@@ -39,8 +39,9 @@ class HeadShape:
     for stands by itself. ``outputs``: one name for each output. ``dense``: a layer of the
     backbone's width with tanh below the outputs, as RoBERTa's and Longformer's classifiers have.
     ``both``: the backbone is an encoder-decoder whose encoder reads the first part of a text and
-    whose decoder the rest. ``surprise``, of ``both``: beside a state the head reads how surprising
-    its token is, beside that of a place how surprising the tokens since the place before are.
+    whose decoder the rest. ``surprise``, of ``both``: beside the state of a place the head reads
+    how surprising the tokens since the place before are at most, beside that of a text how
+    surprising its answer is.
 
     Of pool ``segments`` what the head gives for the places of a text is added up.
     """
@@ -90,10 +91,14 @@ class HeadedModel(nn.Module):
                 return values
             total = values.new_zeros(len(ids), values.shape[1])
             return total.index_add(0, places // ids.shape[1], values)
-        if surprising is not None:
-            hidden = torch.cat([hidden, surprising[:, :, None].to(hidden.dtype)], dim=2)
         assert self.shape.pool != "places" and self.shape.pool != "segments"
-        return self._read(pool(hidden, lengths, self.shape.pool))
+        states = pool(hidden, lengths, self.shape.pool)
+        if surprising is not None:
+            assert splits is not None
+            rows = torch.arange(len(ids), device=ids.device) * ids.shape[1]
+            most = most_surprising(surprising.flatten(), rows + splits, rows + lengths)
+            states = torch.cat([states, most[:, None].to(states.dtype)], dim=1)
+        return self._read(states)
 
     @property
     def reads_marks(self) -> bool:
@@ -126,7 +131,7 @@ class HeadedModel(nn.Module):
         return read.states, surprises(self.backbone, ids, read)
 
     def _read(self, states: Tensor) -> Tensor:
-        """Values [..., outputs] of states [..., H], of H + 1 numbers with surprise."""
+        """Values [N, outputs] of states [N, H], with surprise of H + 1 numbers."""
         states = self.dropout(states.float())
         with torch.autocast(states.device.type, enabled=False):
             if self.dense is not None:

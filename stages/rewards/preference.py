@@ -59,10 +59,13 @@ class PreferenceModel:
     sentences: Sentences | None = None
 
     def values(self, rows: Sequence[tuple[QaPrompt, str]]) -> NDArray[np.float64]:
-        """Values [rows] of answers."""
+        """Values [rows] of answers; NaN where values of segments add up and none was read."""
         texts = judged_texts(rows, self.description.context, self.sentences)
-        outputs = self.network.outputs(self.network.read(texts))
-        return np.array([output[0, 0] for output in outputs], dtype=np.float64)
+        readings = self.network.read(texts)
+        found = np.array([out[0, 0] for out in self.network.outputs(readings)], dtype=np.float64)
+        if self.sentences is not None:
+            found[[not reading.marks for reading in readings]] = np.nan
+        return found
 
 
 def judged_texts(
@@ -81,7 +84,8 @@ def judged_texts(
 class PreferenceJudge:
     """Scores answers: (value - ``shift``) / ``by`` * ``scale`` + ``bias``.
 
-    Blank answers score None, as with all scorers that are networks.
+    Blank answers score None, as with all scorers that are networks; so do those of which no segment
+    is read, where values of segments add up.
     """
 
     judge_only = False
@@ -103,13 +107,21 @@ class PreferenceJudge:
         values = iter(self.model.values(judged).tolist() if judged else [])
         for row in rows:
             value = None if is_blank(row) else next(values)
+            if value is not None and math.isnan(value):
+                value = None
             if value is not None:
                 value = (value - self.shift) / self.by * self.scale + self.bias
             yield Score(row.sample_id, self.attributes[0], value)
 
 
 def moments(values: NDArray[np.float64], where: Path | str) -> Moments:
-    """Of the training answers' values; all of them equal is a UserError: nothing was learnt."""
+    """Of the training answers' values; all of them equal is a UserError: nothing was learnt.
+
+    What could not be read, NaN, does not count.
+    """
+    values = values[~np.isnan(values)]
+    if not len(values):
+        raise UserError("no training answer could be read", where, "raise max_tokens")
     found = Moments(len(values), float(values.mean()), float(values.std()))
     if not found.deviation > 0 or not math.isfinite(found.mean):
         raise UserError(

@@ -103,8 +103,10 @@ class Reader:
         answer, marks = self._marked(ids[begin:], starts)
         frame = len(self._start) + len(self._end)
         room = len(ids) + len(marks) if self.limit is None else max(self.limit - frame, 0)
-        kept = min(split, max(room - len(answer), 0))
-        shown = answer[: room - kept]
+        # An encoder must be given something, if only one token of the prompt.
+        least = int(self.both and not frame)
+        kept = min(split, max(room - len(answer), least))
+        shown = answer[: max(room - kept, 0)]
         prompt = [*self._start, *ids[:kept]]
         if self.both:
             prompt += self._end

@@ -173,6 +173,12 @@ class PreferenceScorer(AnswerScorer):
         return self
 
     @model_validator(mode="after")
+    def _splits_what_it_adds(self) -> Self:
+        if self.sentences != "auto" and self.pool != "segments":
+            raise ValueError("sentences is for pool: segments; other pools read answers whole")
+        return self
+
+    @model_validator(mode="after")
     def _high_is_better(self) -> Self:
         if self.better != "high":
             raise ValueError("the preferred answer has the higher value: better must be high")

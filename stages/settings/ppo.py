@@ -14,7 +14,7 @@ from stages.settings.strict import Strict
 class RewardSettings(Strict):
     """What one scorer pays: weight * (value - shift), negated where low is better.
 
-    There is no further weight: the scorer's own scale counts.
+    The scorer's own scale counts: published models carry their weights in it.
     """
 
     place: Literal["spans", "end"] = Field(

@@ -11,10 +11,11 @@ from pydantic import Field, field_validator, model_validator
 from stages.runtime.errors import UserError
 from stages.settings.engines import EngineSettings
 from stages.settings.evaluation import FurtherEvaluation, MetricFamily
+from stages.settings.metric_names import check_metric_names
 from stages.settings.models import PolicySettings, Positive, Precision
 from stages.settings.phases import DecodingSettings, PhaseSettings
 from stages.settings.prompts import SplitsSettings
-from stages.settings.scorers import AnyScorer, RewardModelSettings, ScorerSettings
+from stages.settings.scorers import AnyScorer, RewardModelSettings, ScorerSettings, gives_spans
 from stages.settings.strict import Strict, parse
 from stages.settings.trackers import LogSettings
 from stages.settings.yaml_file import load_yaml
@@ -233,21 +234,19 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _metrics_exist(self) -> Recipe:
-        attributes = {scorer.attribute for scorer in self.judges().values()}
-        others = {"distinct", "finished", "kl", "length", "perplexity", "rouge", "selection"}
-        known = sorted(attributes | others)
-        named = {f"stop_when.{metric}": metric for metric in self.stop_when}
-        if self.keep.best_by:
-            named["keep.best_by"] = self.keep.best_by
-        named |= {
-            f"phases.{name}.best_by": phase.best_by
-            for name, phase in self.phases.items()
-            if phase.best_by
-        }
-        named |= {f"evaluate.selection.{metric}": metric for metric in self.evaluate.selection}
-        for key, metric in named.items():
-            if metric.split(".")[0] not in known:
-                raise ValueError(f"{key}: no metric begins so; they begin with {known}")
+        check_metric_names(self)
+        return self
+
+    @model_validator(mode="after")
+    def _spans_are_given(self) -> Recipe:
+        for name, phase in self.phases.items():
+            rewards = phase.update.rewards if phase.update.kind == "ppo" else {}
+            for scorer, reward in rewards.items():
+                if reward.place == "spans" and not gives_spans(self.judges()[scorer]):
+                    raise ValueError(
+                        f"phases.{name}.update.rewards.{scorer}: it scores whole answers; "
+                        "set place: end"
+                    )
         return self
 
     @model_validator(mode="after")

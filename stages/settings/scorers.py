@@ -141,3 +141,10 @@ def reads_questions(scorer: AnyScorer) -> bool:
     if isinstance(scorer, WorldScorer):
         return scorer.axis not in ("toxicity", "sentiment")
     return scorer.kind in READS_QUESTIONS
+
+
+def gives_spans(scorer: AnyScorer) -> bool:
+    """Whether a scorer judges an answer piece by piece."""
+    if isinstance(scorer, WorldScorer):
+        return scorer.axis in ("relevance", "factuality")
+    return scorer.kind == "span"

@@ -43,6 +43,9 @@ TRAIN, VALIDATION = 70, 80
 """Hash buckets of a hundred below which a question is train, then validation, else test."""
 ANNOTATED = (1,)
 """Only the first prediction was annotated."""
+ERRORS = {"Irrelevant", "Redundant", "Incoherent", "Wrong-Grounding", "Unverifiable"}
+MISSING = {"Missing-Answer", "Missing-Major-Auxiliary", "Missing-Minor-Auxiliary"}
+"""The kinds that annotators chose from (spec §1.3)."""
 Asked = dict[str, tuple[str, PromptRow]]
 """Prompt rows with their places by normalised question."""
 
@@ -181,6 +184,10 @@ def _feedback(
         prompt = RawPrompt(_text(known[1]), known[0])
         _compare(row, parts, known[1], place, notes)
     _look_at_missing(row, passages, place, notes)
+    for error in row.feedback.errors:
+        if error.kind not in ERRORS:
+            reason = f"an error of a kind that is not known, taken for none of fact: {error.kind}"
+            notes.notice(reason, place)
     return HumanFeedback(
         prompt=prompt,
         place=place,
@@ -224,6 +231,8 @@ def _look_at_missing(
     row: FeedbackRow, passages: tuple[SplitPassage, ...], place: str, notes: Notes
 ) -> None:
     for item in row.feedback.missing:
+        if item.kind not in MISSING:
+            notes.notice(f"missing information of a kind that is not known: {item.kind}", place)
         for sentence in item.sentence_id:
             there = 1 <= item.passage_id <= len(passages)
             if not there or not 1 <= sentence <= len(passages[item.passage_id - 1].sentences):

@@ -60,7 +60,9 @@ class PreferenceLesson:
         found = []
         for row in rows:
             pair = ComparedReadings(readings[row.asked, row.better], readings[row.asked, row.worse])
-            if pair.better.token_ids == pair.worse.token_ids:
+            if self.sentences and not (pair.better.marks and pair.worse.marks):
+                notes.leave_out("an answer of which no segment could be read", row.question)
+            elif pair.better.token_ids == pair.worse.token_ids:
                 notes.leave_out("two answers that the model reads as one", row.question)
             else:
                 found.append(pair)
@@ -81,9 +83,9 @@ class PreferenceLesson:
         model, training = read_preference(folder, net.batch_tokens, net.precision, net.device)
         once = _once(rows)
         value = dict(zip(once, model.values(once).tolist(), strict=True))
-        margins = np.array(
+        margins = np.nan_to_num(
             [value[row.asked, row.better] - value[row.asked, row.worse] for row in rows]
-        )
+        )  # what cannot be read is told from nothing, and that counts as wrong
         longer = np.array([float(len(row.better) - len(row.worse)) for row in rows])
         bins = choice_reliability(margins)
         metrics = choice_metrics(margins, np.array([row.first for row in rows]), longer)
