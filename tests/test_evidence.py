@@ -156,7 +156,14 @@ def test_fine_grained_rewards_raise_the_sum_and_stand_beside_one_reward() -> Non
     assert fine["after"]["sum"]["low"] > fine["before"]["sum"]["high"]
     for seed in result["seeds"].values():
         assert seed["align"]["after"]["sum"]["value"] > seed["align"]["before"]["sum"]["value"]
-        assert seed["holistic"]["before"] == seed["align"]["before"]
+
+
+def test_both_ways_of_ppo_start_from_one_policy() -> None:
+    """They draw other answers from it before they learn, whose qualities are alike."""
+    phases = cell("lfqa-ppo", "C")["pooled"]
+    fine, holistic = (phases[name]["before"]["sum"] for name in ("align", "holistic"))
+    assert fine["low"] < holistic["high"] and holistic["low"] < fine["high"]
+    assert phases["holistic"]["after"]["sum"]["n"] == phases["align"]["after"]["sum"]["n"]
 
 
 def test_five_strategies_stand_side_by_side() -> None:
