@@ -13,6 +13,7 @@ from recipes import recipe
 from test_report_page import assert_inert, parse
 
 from stages.reporting.cautions import cautions
+from stages.reporting.checks.effect import judge_and_scorer
 from stages.reporting.collect import collect
 from stages.reporting.control import controls, findings
 from stages.reporting.gallery import Gallery
@@ -46,12 +47,22 @@ def html(run: RunData) -> str:
 # What is looked at
 
 
+def test_judge_and_scorer_of_two_scales_are_not_held_against_each_other(run: RunData) -> None:
+    phase = run.phases[1]
+    apart = {"completeness.mean.scorer": metric(-3.0), "factuality.correct.scorer": metric(0.0)}
+    last = replace(phase.rounds[-1], metrics={**phase.last.metrics, **apart})
+    found = " ".join(judge_and_scorer(replace(phase, rounds=(*phase.rounds[:-1], last))))
+    assert "factuality.correct" in found and "completeness.mean" not in found
+
+
 def test_a_phase_knows_all_that_it_is_judged_by(run: RunData, tmp_path: Path) -> None:
     align = run.phases[1]
     assert [goal.metric for goal in align.goals] == [
         "relevance.correct", "factuality.correct", "completeness.mean",
     ]  # fmt: skip
     assert all(goal.share and goal.truth and goal.better == "high" for goal in align.goals)
+    # A model of comparisons counts in deviations: its means are not held against shares.
+    assert [goal.comparable for goal in align.goals] == [True, True, False]
     assert [phase.start for phase in run.phases] == [None, *["sft"] * 4]
     assert run.phases[0].handed_on == 1 and run.phases[0].chosen.number == 1
     plain = collect(FakeRun(tmp_path, rounds=1, prompts=4, answers=1).write()).phases[0]

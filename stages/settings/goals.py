@@ -24,6 +24,8 @@ class Goal:
     """Whether that is a share, 0 to 1, as far as is known."""
     truth: bool = False
     """Whether the judge is the embedded world's truth."""
+    comparable: bool = True
+    """Whether judge and scorers count alike: a model of comparisons has a scale of its own."""
 
     @property
     def metric(self) -> str:
@@ -49,6 +51,8 @@ def goals_of(recipe: Recipe, measured: Collection[str]) -> tuple[Goal, ...]:
     its mean is looked at; of several, the share of good segments where there is one.
     """
     judges = recipe.evaluate.all_judges
+    training = {name: s for phase in recipe.phases for name, s in recipe.scoring(phase).items()}
+    compared = {s.attribute for s in training.values() if s.kind == "preference"}
     found = []
     for name in judges:
         settings = recipe.judges()[name]
@@ -64,6 +68,7 @@ def goals_of(recipe: Recipe, measured: Collection[str]) -> tuple[Goal, ...]:
                 kind=CORRECT if correct else MEAN,
                 share=correct or covers,
                 truth=truth,
+                comparable=attribute not in compared,
             )
         )
     return tuple(found)

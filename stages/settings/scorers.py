@@ -144,7 +144,10 @@ def reads_questions(scorer: AnyScorer) -> bool:
 
 
 def gives_spans(scorer: AnyScorer) -> bool:
-    """Whether a scorer judges an answer piece by piece."""
+    """Whether a scorer judges an answer piece by piece.
+
+    A list of words stands in for scorers of any kind, in tests and tutorials.
+    """
     if isinstance(scorer, WorldScorer):
         return scorer.axis in ("relevance", "factuality")
-    return scorer.kind == "span"
+    return scorer.kind in ("span", "lexicon")

@@ -53,6 +53,8 @@ def _judge_and_scorer(phase: Phase, goal: Goal) -> Iterator[str]:
             "name another judge to measure what was learnt."
         )
         return
+    if not goal.comparable:
+        return
     judged = phase.last.metrics.get(goal.metric)
     scored = phase.last.metrics.get(goal.metric + SCORER)
     if judged is None or scored is None or judged.overlaps(scored):
