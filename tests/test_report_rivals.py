@@ -25,7 +25,7 @@ from stages.reporting.rivals import SUM, Contest, Policy, how, policies, rival_s
 from stages.reporting.run_data import Metric, RunData
 from stages.reporting.sections.order import sections
 from stages.settings.figures import figure_slots
-from stages.settings.goals import Goal
+from stages.settings.goals import Goal, goals_of
 
 SHARES = tuple(Goal(name, "high", "judge", "correct", True) for name in ATTRIBUTES)
 
@@ -48,7 +48,10 @@ def html(run: RunData) -> str:
 
 
 def test_judge_and_scorer_of_two_scales_are_not_held_against_each_other(run: RunData) -> None:
-    phase = run.phases[1]
+    """A model of comparisons counts in deviations, the truth in shares."""
+    known = goals_of(recipe("lfqa-fgrlhf"), ["relevance.correct", "factuality.correct"])
+    assert [goal.comparable for goal in known] == [True, True, False]
+    phase = replace(run.phases[1], all_goals=known)
     apart = {"completeness.mean.scorer": metric(-3.0), "factuality.correct.scorer": metric(0.0)}
     last = replace(phase.rounds[-1], metrics={**phase.last.metrics, **apart})
     found = " ".join(judge_and_scorer(replace(phase, rounds=(*phase.rounds[:-1], last))))
@@ -61,8 +64,6 @@ def test_a_phase_knows_all_that_it_is_judged_by(run: RunData, tmp_path: Path) ->
         "relevance.correct", "factuality.correct", "completeness.mean",
     ]  # fmt: skip
     assert all(goal.share and goal.truth and goal.better == "high" for goal in align.goals)
-    # A model of comparisons counts in deviations: its means are not held against shares.
-    assert [goal.comparable for goal in align.goals] == [True, True, False]
     assert [phase.start for phase in run.phases] == [None, *["sft"] * 4]
     assert run.phases[0].handed_on == 1 and run.phases[0].chosen.number == 1
     plain = collect(FakeRun(tmp_path, rounds=1, prompts=4, answers=1).write()).phases[0]
