@@ -1,6 +1,6 @@
 """Evidence for what the project claims: runs, kills and benchmarks, written to docs/evidence.
 
-    make evidence                       all cells of all issues, about two hours on two cores
+    make evidence                       all cells of all issues, many hours on two cores
     make evidence ARGS="A"              the cells of issue A
     make evidence ARGS="seeds"          one cell; the others stay as they were measured
 

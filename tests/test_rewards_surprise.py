@@ -15,10 +15,13 @@ from stages.models.heads import HeadShape, headed
 from stages.models.load import load_policy
 from stages.models.surprise import most_surprising, surprises
 from stages.rewards.preference import (
+    Moments,
     PreferenceDescription,
     PreferenceJudge,
     PreferenceModel,
     moments,
+    read_preference,
+    write_preference,
 )
 from stages.rewards.protocol import Scorable
 from stages.rewards.qa_network import QaNetwork, name_outputs, network, read_network, write_network
@@ -38,9 +41,11 @@ def folder(tmp_path: Path) -> Path:
     return save_tiny_policy(tmp_path / "t5", tiny_t5(tied=True))
 
 
-def net(folder: Path, pool: Any, budget: int = 4096) -> QaNetwork:
+def net(
+    folder: Path, pool: Any, budget: int = 4096, outputs: tuple[str, ...] = ("a", "b")
+) -> QaNetwork:
     backbone, tokenizer = load_backbone(folder, torch.float32, both=True)
-    shape = HeadShape(pool, ("a", "b"), both=True, surprise=True)
+    shape = HeadShape(pool, outputs, both=True, surprise=True)
     model = headed(backbone, shape, seed=1)
     name_outputs(model)
     return network(model, tokenizer, None, budget, "fp32")
@@ -89,36 +94,22 @@ def test_the_most_surprising_token_of_a_piece_is_not_its_first() -> None:
 
 
 @torch.no_grad()
-def test_a_segment_is_read_with_its_own_surprise(folder: Path) -> None:
-    """The head's weight of surprise moves each output by that of the tokens of its segment."""
-    found, deaf = net(folder, "places"), net(folder, "places")
+@pytest.mark.parametrize("pool", ["places", "last"])
+def test_the_head_hears_the_largest_surprise_of_what_it_judges(pool: str, folder: Path) -> None:
+    """Its weight of surprise moves each output by that of a segment, or of the whole answer."""
+    found, deaf = net(folder, pool), net(folder, pool)
     deaf.model.head.weight[:, -1] = 0
     rows = readings(found)
     ids, lengths, splits = batch(rows)
     backbone = found.model.backbone
     own = surprises(backbone, ids, read_by_both(backbone, ids, lengths, splits))
-    heard = found.outputs(rows)
-    for number, (row, one, other) in enumerate(zip(rows, heard, deaf.outputs(rows), strict=True)):
-        starts = [row.split, *(at + 1 for at in row.marks[:-1])]
-        for place, (start, end) in enumerate(zip(starts, row.marks, strict=True)):
-            most = own[number, start + 1 : end].max()
-            moved = found.model.head.weight[:, -1] * most
-            np.testing.assert_allclose(one[place] - other[place], moved.numpy(), atol=1e-4)
-
-
-@torch.no_grad()
-def test_a_whole_answer_is_read_with_its_largest_surprise(folder: Path) -> None:
-    found, deaf = net(folder, "last"), net(folder, "last")
-    deaf.model.head.weight[:, -1] = 0
-    rows = readings(found)
-    ids, lengths, splits = batch(rows)
-    backbone = found.model.backbone
-    own = surprises(backbone, ids, read_by_both(backbone, ids, lengths, splits))
-    for number, (row, one, other) in enumerate(
-        zip(rows, found.outputs(rows), deaf.outputs(rows), strict=True)
-    ):
-        moved = found.model.head.weight[:, -1] * own[number, row.split + 1 :].max()
-        np.testing.assert_allclose(one[0] - other[0], moved.numpy(), atol=1e-4)
+    heard, unheard = found.outputs(rows), deaf.outputs(rows)
+    for row, surprise, one, other in zip(rows, own, heard, unheard, strict=True):
+        ends = row.marks if pool == "places" else (len(row.token_ids),)
+        starts = [row.split, *(at + 1 for at in ends[:-1])]
+        most = torch.stack([surprise[a + 1 : b].max() for a, b in zip(starts, ends, strict=True)])
+        moved = most[:, None] * found.model.head.weight[:, -1]
+        np.testing.assert_allclose(one - other, moved.numpy(), atol=1e-4)
 
 
 @torch.no_grad()
@@ -169,6 +160,21 @@ def test_an_answer_of_which_no_segment_is_read_has_no_value(folder: Path) -> Non
     assert (found.answers, found.mean, found.deviation) == (2, 2.0, 1.0)
     with pytest.raises(UserError, match="no training answer could be read"):
         moments(np.array([np.nan]), "x")
+
+
+def test_answers_split_by_another_splitter_are_refused(folder: Path, tmp_path: Path) -> None:
+    found = net(folder, "segments", outputs=("it",))
+    for name, place in ((SENTENCES.name, "same"), ("sentencizer, spacy 0.1", "other")):
+        description = PreferenceDescription("it", "piped", name)
+        model = PreferenceModel(found, description, SENTENCES)
+        write_preference(model, Moments(2, 0.0, 1.0), tmp_path / place)
+    again, _ = read_preference(tmp_path / "same", 4096, "fp32", torch.device("cpu"))
+    rows = [(ASKED, text) for text in TEXTS]
+    truth = PreferenceModel(found, again.description, SENTENCES).values(rows)
+    np.testing.assert_allclose(again.values(rows), truth, atol=1e-6)
+    assert truth.std() > 0
+    with pytest.raises(UserError, match=r"learnt sentences of sentencizer, spacy 0\.1, here is"):
+        read_preference(tmp_path / "other", 4096, "fp32", torch.device("cpu"))
 
 
 def test_an_encoder_is_always_given_something(folder: Path) -> None:

@@ -245,7 +245,9 @@ def test_both_stacks_of_an_encoder_decoder_learn(
     made = train(tables, name)
     assert made.facts["metrics"]["accuracy"] == 1
     folder = tables.folder / f"reward_models/{name}/model"
-    assert json.loads((folder / "head.json").read_text())["both"]
+    shape = json.loads((folder / "head.json").read_text())
+    assert shape["both"] and shape["surprise"] is ("surprise" in more)
+    assert (shape["pool"] == "segments") is (more.get("pool") == "segments")
     scorer = build_scorer(tables.recipe.reward_models[name], folder, "fp32")
     asked = scorables(tables, held_out=True)[0][1].asked
     right, wrong = scorer.score([Scorable(t, "", t, asked) for t in (RIGHT, WRONG)])

@@ -20,6 +20,13 @@ def test_all_ways_of_long_form_qa_are_selected_by_one_score() -> None:
     }  # fmt: skip
 
 
+def test_all_ways_of_long_form_qa_are_taught_by_the_same_models() -> None:
+    found = [recipe(name).reward_models for name in LFQA]
+    for name in ("relevance", "factuality", "completeness"):
+        assert all(own[name] == found[0][name] for own in found), name
+    assert recipe("lfqa-fgrlhf").reward_models == recipe("lfqa-prlhf").reward_models
+
+
 @pytest.mark.parametrize(
     ("metric", "message"),
     [
@@ -35,6 +42,19 @@ def test_all_ways_of_long_form_qa_are_selected_by_one_score() -> None:
 def test_a_selection_of_what_is_not_measured_is_refused(metric: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         recipe("lfqa-fgrlhf", set={"evaluate": {"selection": {metric: [0, 1]}}})
+
+
+@pytest.mark.parametrize(
+    ("change", "measured"),
+    [
+        ("phases.holistic.best_by=preference.mean", r"judges \['completeness'"),
+        ("phases.align.best_by=preference.mean.scorer", r"phase scores \['completeness', 'fact"),
+        ("keep.best_by=preference.mean phases.sft.best_by=null", r"phases.sft: best_by is pref"),
+    ],
+)
+def test_a_phase_is_not_chosen_from_by_what_nothing_measures(change: str, measured: str) -> None:
+    with pytest.raises(UserError, match=measured):
+        recipe("lfqa-fgrlhf", set=change)
 
 
 def test_a_selection_by_a_phases_own_scorer_is_taken() -> None:

@@ -19,7 +19,7 @@ OWN = "scorer"
 def check_metric_names(recipe: Recipe) -> None:
     """Refuse a name that no metric begins with, and a selection of what is not measured.
 
-    ValueError; how other names end is known when they are measured.
+    ValueError. How a name that something measures ends is known when it is measured.
     """
     known = sorted({scorer.attribute for scorer in recipe.judges().values()} | OTHERS)
     named = {f"stop_when.{metric}": metric for metric in recipe.stop_when}
@@ -34,6 +34,23 @@ def check_metric_names(recipe: Recipe) -> None:
             raise ValueError(f"{key}: no metric begins so; they begin with {known}")
     for metric in recipe.evaluate.selection:
         _check_part(recipe, metric)
+    for name in recipe.phases:
+        _check_best(recipe, name)
+
+
+def _check_best(recipe: Recipe, phase: str) -> None:
+    """A phase is chosen from by what is measured of it: by a judge, or by a scorer of its own."""
+    metric, _ = recipe.best_by(phase)
+    attribute = metric.split(".")[0]
+    if attribute in OTHERS:
+        return
+    judged = {scorer.attribute for scorer in _measuring(recipe, own=False)}
+    scored = {scorer.attribute for scorer in recipe.scoring(phase).values()}
+    if attribute not in (scored if metric.endswith(f".{OWN}") else judged):
+        raise ValueError(
+            f"phases.{phase}: best_by is {metric}, which nothing measures; evaluate judges "
+            f"{sorted(judged)}, and with .{OWN} behind the name the phase scores {sorted(scored)}"
+        )
 
 
 def _check_part(recipe: Recipe, metric: str) -> None:
