@@ -96,8 +96,7 @@ class HeadedModel(nn.Module):
         if surprising is not None:
             assert splits is not None
             rows = torch.arange(len(ids), device=ids.device) * ids.shape[1]
-            most = most_surprising(surprising.flatten(), rows + splits, rows + lengths)
-            states = torch.cat([states, most[:, None].to(states.dtype)], dim=1)
+            states = _beside(states, surprising, rows + splits, rows + lengths)
         return self._read(states)
 
     @property
@@ -114,8 +113,7 @@ class HeadedModel(nn.Module):
             return states
         assert splits is not None
         since = _since(places, splits, hidden.shape[1])
-        most = most_surprising(surprising.flatten(), since, places)
-        return torch.cat([states, most[:, None].to(states.dtype)], dim=1)
+        return _beside(states, surprising, since, places)
 
     def _states(
         self, ids: Tensor, inside: Tensor, lengths: Tensor, splits: Tensor | None
@@ -153,6 +151,13 @@ class HeadedModel(nn.Module):
         missing = [name for name in found.missing_keys if not name.startswith("backbone.")]
         if missing or found.unexpected_keys:
             raise RuntimeError(f"missing {missing}, left over {found.unexpected_keys}")
+
+
+def _beside(states: Tensor, surprising: Tensor, since: Tensor, until: Tensor) -> Tensor:
+    """States [N, H] and beside each, [N, H + 1], how surprising the tokens of [B, L] from ``since``
+    to ``until`` [N] are at most."""
+    most = most_surprising(surprising.flatten(), since, until)
+    return torch.cat([states, most[:, None].to(states.dtype)], dim=1)
 
 
 def _since(places: Tensor, splits: Tensor, width: int) -> Tensor:
