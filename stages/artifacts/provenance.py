@@ -225,7 +225,11 @@ def read_graph(
     return Graph(root, artifacts, tuple(uses), aliases, manifests, removed, outside or {})
 
 
-def _manifests(root: Path) -> Iterator[tuple[str, Manifest]]:
+def json_files(root: Path) -> Iterator[Path]:
+    """The JSON files below a run's folder that may be manifests, in a fixed order.
+
+    Those of models, logs and hidden folders are none.
+    """
     for folder, inner, files in os.walk(root):
         if "config.json" in files:  # a model folder
             inner.clear()
@@ -233,10 +237,14 @@ def _manifests(root: Path) -> Iterator[tuple[str, Manifest]]:
         inner[:] = sorted(n for n in inner if n not in _NO_ARTIFACTS and not n.startswith("."))
         for file in sorted(files):
             if file.endswith(".json") and not file.startswith("."):
-                path = Path(folder) / file
-                value = read_json(path, "manifest")
-                if is_manifest(value):
-                    yield path.relative_to(root).as_posix(), parse_manifest(value, path)
+                yield Path(folder) / file
+
+
+def _manifests(root: Path) -> Iterator[tuple[str, Manifest]]:
+    for path in json_files(root):
+        value = read_json(path, "manifest")
+        if is_manifest(value):
+            yield path.relative_to(root).as_posix(), parse_manifest(value, path)
 
 
 def _outside(root: Path, manifests: dict[str, Manifest], lineage: Lineage) -> None:
