@@ -13,6 +13,7 @@ from recipes import recipe
 from stand_in_workflow import Workflow
 
 from stages.artifacts.manifest import FORMAT
+from stages.artifacts.provenance import ORIGIN
 from stages.runtime.errors import UserError
 from stages.runtime.hashing import settings_hash
 from stages.settings.recipe import Recipe
@@ -21,7 +22,10 @@ from workflow.records import check_records
 
 MODEL = "reward_models/toxicity/model.json"
 POLICY = "phases/align/r1/policy.json"
+NEXT = "phases/align/r2/policy.json"
+HANDED_ON = "phases/align/r2/policy_in.json"
 NAMES = {MODEL: ("train_reward_model", None, "toxicity"), POLICY: ("update_policy", "align", None)}
+NAMES[NEXT] = NAMES[POLICY]
 CHANGES = {
     MODEL: "reward_models.toxicity.steps=300",
     POLICY: "phases.align.update.kl=0.7",
@@ -44,6 +48,14 @@ def made(root: Path, place: str, asked: Recipe, at: int, *inputs: str) -> Path:
     path.write_text(json.dumps({"format": FORMAT, "lineage": lineage}))
     os.utime(path, (at, at))
     return path
+
+
+def noted(root: Path, place: str, origin: str, at: int) -> None:
+    """A note that hands a policy on: its lineage is the policy's."""
+    value = json.loads((root / origin).read_text()) | {"facts": {ORIGIN: origin}}
+    (root / place).parent.mkdir(parents=True, exist_ok=True)
+    (root / place).write_text(json.dumps(value))
+    os.utime(root / place, (at, at))
 
 
 def record(path: Path, records: Path, most: int = 255) -> None:
@@ -106,6 +118,49 @@ def test_what_follows_from_something_made_again_is_not_told(
     else:
         os.utime(root / MODEL, (3, 3))
     check_records(recipe(run="trial", set=CHANGES[POLICY]), root, tmp_path / "none")
+
+
+def test_what_is_told_and_what_follows_from_it_are_one_thing_to_remove(
+    root: Path, tmp_path: Path
+) -> None:
+    """The second policy came from the first by a note, which has the first's settings."""
+    noted(root, HANDED_ON, POLICY, 3)
+    made(root, NEXT, recipe(run="trial"), 4, HANDED_ON)
+    asked = recipe(run="trial", set=CHANGES[POLICY])
+    line = told(asked, root, tmp_path / "none")
+    assert f"rm {root / POLICY};" in line and "r2" not in line
+    (root / POLICY).unlink()
+    check_records(asked, root, tmp_path / "none")
+
+
+def test_all_that_has_to_go_is_told_at_once(root: Path, tmp_path: Path) -> None:
+    made(root, NEXT, recipe(run="trial"), 4, MODEL)
+    line = told(recipe(run="trial", set=CHANGES[POLICY]), root, tmp_path / "none")
+    assert f"rm {root / POLICY} {root / NEXT};" in line
+
+
+def test_a_side_table_of_a_stage_is_the_business_of_its_policy(root: Path, tmp_path: Path) -> None:
+    """An online round publishes its samples; no rule makes them, and no record names them."""
+    place = "phases/align/r1/samples.json"
+    noted(root, place, POLICY, 2)
+    record(root / POLICY, tmp_path / "records")
+    check_records(recipe(run="trial", set=CHANGES[POLICY]), root, tmp_path / "records")
+
+
+@pytest.mark.parametrize("results", ["{root}/", "{root}/./"])
+def test_a_place_is_known_however_it_was_written(root: Path, tmp_path: Path, results: str) -> None:
+    written = results.format(root=root.parent) + f"/{root.name}/{POLICY}"
+    code = urlsafe_b64encode(written.encode()).decode()
+    (tmp_path / "records/metadata").mkdir(parents=True)
+    (tmp_path / "records/metadata" / code).write_text("{}")
+    check_records(recipe(run="trial", set=CHANGES[POLICY]), root, tmp_path / "records")
+
+
+def test_a_strangers_file_among_the_records_is_passed_over(root: Path, tmp_path: Path) -> None:
+    record(root / POLICY, tmp_path / "records")
+    (tmp_path / "records/metadata/.nfs00000a").write_text("")
+    (tmp_path / "records/metadata/ümlaut").write_text("")
+    check_records(recipe(run="trial", set=CHANGES[POLICY]), root, tmp_path / "records")
 
 
 def test_what_the_recipe_no_longer_has_is_not_told(root: Path, tmp_path: Path) -> None:
