@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -41,6 +42,18 @@ def test_an_attribute_of_whole_answers_has_a_mean_alone() -> None:
     found = shares(values, np.array([True, True]), pieces, np.array([0, 1]), 2)
     assert set(found) == {"mean"}
     assert found["mean"].estimate(1).value == 0.75
+
+
+@pytest.mark.parametrize(
+    ("no_error", "error", "better"), [(0.3, -0.3, "high"), (0.0, -1.0, "high"), (0.0, 1.0, "low")]
+)
+def test_good_segments_are_those_without_error_whatever_their_values(
+    no_error: float, error: float, better: Literal["high", "low"]
+) -> None:
+    rows = [[no_error, error, no_error], [error], []]
+    pieces = Pieces.of(rows, (no_error + error) / 2, better)
+    assert pieces.good.tolist() == [2, 0, 0]
+    assert pieces.count.tolist() == [3, 1, 0]
 
 
 def test_scaled_values_as_deviations_again() -> None:

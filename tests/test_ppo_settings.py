@@ -107,6 +107,10 @@ def test_the_numbers_of_the_other_systems() -> None:
         ({"kl": {"coefficient": 0.1, "distribution": "processed"}, "ratio": "raw"}, "needs ratio"),
         ({"online": {"iterations": 0}}, "'phases.align.update.online.iterations'"),
         ({"steps": 4}, "unknown key 'phases.align.update.steps'"),
+        (
+            {"kl": {"coefficient": 0.0, "adaptive": {"target": 1.0, "horizon": 9}}},
+            "adaptive multiplies the coefficient, which is 0",
+        ),
     ],
 )
 def test_each_mistake_is_one_line(change: dict[str, Any], message: str) -> None:
@@ -122,6 +126,15 @@ def test_raw_ratios_under_a_filter_are_refused(decoding: dict[str, Any]) -> None
         recipe(scale="test", set=ppo_set({"decoding": decoding}, ratio="raw"))
     recipe(scale="test", set=ppo_set({"decoding": decoding}))
     recipe(scale="test", set=ppo_set({"decoding": {"temperature": 0.5}}, ratio="raw"))
+
+
+@pytest.mark.parametrize(
+    "given", [{"strategy": "best_of_1"}, {"first_round": "conditioned"}, {"prompts_per_draw": 8}]
+)
+def test_settings_of_tags_are_refused(given: dict[str, Any]) -> None:
+    (name,) = given
+    with pytest.raises(UserError, match=rf"sample\.{name} is about tags, and update.kind ppo"):
+        recipe(scale="test", set=ppo_set(given))
 
 
 def test_greedy_answers_and_tags_are_refused() -> None:

@@ -242,6 +242,18 @@ def test_segments_behind_what_the_model_reads_have_no_span(logged: list[Any]) ->
     assert event["answers_cut"] == 1
 
 
+@pytest.mark.parametrize("kind", ["sum", "mean"])
+def test_an_answer_of_which_no_segment_is_read_has_no_value(kind: str) -> None:
+    """It has segments, so their sum is not that of nothing."""
+    model = spans()
+    (score,) = judge(replace(model, network=replace(model.network, limit=8)), kind).score(ROWS[:1])
+    assert (score.value, score.spans) == (None, ())
+
+
+def test_nothing_to_read_is_read_as_nothing() -> None:
+    assert spans().network.read([]) == []
+
+
 # Whole answers
 
 

@@ -45,7 +45,6 @@ def hashes(change: str = "") -> dict[str, str]:
         ("reward_models.completeness.coverage.threshold=0.8", {"completeness"}),
         ("reward_models.completeness.coverage.minor=any_piece", {"completeness"}),
         ("reward_models.completeness.coverage.sentences=sentencizer", {"completeness"}),
-        ("reward_models.preference.coverage.threshold=0.8", set()),
         ("reward_models.preference.data=completeness", {"preference"}),
         ("phases.sft.update.steps=3", set()),
         ("data.duplicates=merge", {*TABLES} - {"texts"}),

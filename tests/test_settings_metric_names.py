@@ -47,14 +47,48 @@ def test_a_selection_of_what_is_not_measured_is_refused(metric: str, message: st
 @pytest.mark.parametrize(
     ("change", "measured"),
     [
-        ("phases.holistic.best_by=preference.mean", r"judges \['completeness'"),
-        ("phases.align.best_by=preference.mean.scorer", r"phase scores \['completeness', 'fact"),
+        ("phases.holistic.best_by=preference.mean", r"phases.holistic: .* 'preference.mean.scorer"),
+        ("phases.align.best_by=preference.mean.scorer", r"measure \['completeness.mean', "),
+        ("phases.sft.best_by=rouge.Lsumx", r"rouge.Lsumx, which nothing measures; .*'rouge.Lsum'"),
+        ("phases.align.best_by=relevance.maen", "relevance.maen, which nothing measures"),
+        ("phases.align.best_by=completeness.correct", "completeness.correct, which nothing"),
+        ("phases.align.best_by=relevance.mean.tag.relevance.0", "which nothing measures"),
+        ("evaluate.metrics=[rewards]", "phases.sft: best_by is rouge.Lsum"),
+        ("evaluate.selection=null", "phases.align: best_by is selection"),
+        ("phases.align.best_by=perplexity.base", "perplexity.base, which nothing measures"),
         ("keep.best_by=preference.mean phases.sft.best_by=null", r"phases.sft: best_by is pref"),
     ],
 )
 def test_a_phase_is_not_chosen_from_by_what_nothing_measures(change: str, measured: str) -> None:
     with pytest.raises(UserError, match=measured):
         recipe("lfqa-fgrlhf", set=change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "phases.align.best_by=relevance.mean",
+        "phases.align.best_by=relevance.correct.scorer",
+        "phases.align.best_by=completeness.z.scorer",
+        "phases.align.best_by=finished",
+        "phases.sft.best_by=rouge.1",
+    ],
+)
+def test_what_is_measured_can_be_chosen_by(change: str) -> None:
+    recipe("lfqa-fgrlhf", set=change)
+
+
+def test_what_nobody_chooses_by_need_not_be_measured() -> None:
+    """The judge's mean, which is named by nobody."""
+    change = "keep.policies=last keep.best_by=null evaluate.metrics=[kl]"
+    assert recipe(set=change).best_by("align")[0] == "toxicity.mean"
+    with pytest.raises(UserError, match=r"best_by is toxicity.mean, which nothing measures"):
+        recipe(set="keep.policies=best evaluate.metrics=[kl]")
+
+
+def test_a_share_of_good_segments_is_better_high_whatever_their_values() -> None:
+    found = recipe("lfqa-nlf", set="phases.align.best_by=relevance.correct")
+    assert found.best_by("align") == ("relevance.correct", "high")
 
 
 def test_a_selection_by_a_phases_own_scorer_is_taken() -> None:

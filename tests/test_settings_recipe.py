@@ -100,6 +100,19 @@ def test_every_recipe_resolves_and_survives_its_own_file(
             "'stop_when': 'perplexity' holds keys of its own, but the dot is part of a metric's "
             "name: write stop_when={perplexity.base: '> 2x'}",
         ),
+        # what would be passed over
+        ("phases.align.tag.pool.drop_factor=0.5", "drop_factor belongs to keep: drop"),
+        ("phases.align.update.draw.drop_last=true", "drop_last belongs to draw.kind: shuffled"),
+        ("phases.align.update.draw.per_quantile=4", "per_quantile belongs to draw.kind: per_quan"),
+        (
+            "'phases.align.update.draw={kind: shuffled, half_life: 2.0}'",
+            "half_life belongs to draw.kind: recency",
+        ),
+        (
+            "phases.align.update.kl=0.0 "
+            "'phases.align.update.adaptive_kl={target: 1.0, horizon: 9}'",
+            "adaptive_kl multiplies kl, which is 0",
+        ),
         ("reward_models.toxicity.count=9", "'reward_models.toxicity.count': Input should be"),
     ],
 )

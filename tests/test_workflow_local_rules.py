@@ -260,9 +260,9 @@ def test_of_equally_good_rounds_the_earlier_is_best(tmp_path: Path) -> None:
 def test_a_best_round_by_what_no_round_has_is_an_error(tmp_path: Path) -> None:
     """Not the last round in silence."""
     settings = finished_run(
-        tmp_path, [0.2, 0.1, 0.3], {"policies": "best", "best_by": "rouge.Lsumm"}
+        tmp_path, [0.2, 0.1, 0.3], {"policies": "best", "best_by": "kl.reference"}
     )
-    with pytest.raises(UserError, match=r"no round was measured by 'rouge.Lsumm'.*toxicity.mean"):
+    with pytest.raises(UserError, match=r"no round was measured by 'kl.reference'.*toxicity.mean"):
         tidy(settings, tmp_path / "tidy.json")
     assert all((tmp_path / f"phases/align/r{n}/policy").exists() for n in (1, 2, 3))
 

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from recipes import recipe
 
 from stages.runtime.errors import UserError
+from stages.settings.notices import notices
 from stages.settings.yaml_file import parse_yaml
 from workflow.architectures import known_architectures
+from workflow.checks import check_data_is_named
 from workflow.identity import check_identity, differences
 from workflow.outcome import write_recipe
 from workflow.planner import Plan, load_plan
@@ -97,7 +99,7 @@ def test_set_is_read(text: Any, expected: list[dict[str, Any]]) -> None:
     [
         ("rounds", "cannot read 'rounds'"),
         ("=3", "cannot read '=3'"),
-        ("a='x", "close the quotes"),
+        ("a=x\\", "No escaped character"),
         ("a=[1", "not valid YAML"),
         ("a={b: c}", "quote a value that holds a blank"),
     ],
@@ -106,6 +108,14 @@ def test_a_set_that_cannot_be_read_is_one_line(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         overrides(text)
     assert "set" in caught.value.line()
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_quote_that_snakemake_took_off_is_put_back(quote: str) -> None:
+    """It takes quotes off the end of what it is given (``--config set=…``)."""
+    text = f"n=1 data.path={quote}my files/prompts.jsonl{quote}"
+    whole = [{"n": 1}, {"data": {"path": "my files/prompts.jsonl"}}]
+    assert overrides(text) == whole == overrides(text.strip("'\""))
 
 
 def test_a_blank_after_a_colon_makes_no_mapping_of_set() -> None:
@@ -257,6 +267,16 @@ def test_a_folder_that_cannot_be_a_model_costs_no_job(
     with pytest.raises(UserError) as caught:
         load_plan(CHOICE | {"set": f"policy.init={tmp_path}"})
     assert message in caught.value.line()
+
+
+def test_at_paper_a_plan_needs_no_data_and_a_run_does() -> None:
+    plan = load_plan({"recipe": "lfqa-nlf", "scale": "paper", "seed": 1})
+    (told,) = notices(plan.recipe)
+    assert told.startswith("data.path is not set")
+    with pytest.raises(UserError, match=r"data\.path is not set; qa_feedback needs") as caught:
+        check_data_is_named(plan.recipe)
+    assert "set='data.path=FILE-OR-FOLDER'" in caught.value.line()
+    check_data_is_named(recipe())
 
 
 # A folder belongs to one run

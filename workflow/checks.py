@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,13 +40,17 @@ def check_recipe(recipe: Recipe) -> None:
     check_trackers(recipe.log)
 
 
+def check_data_is_named(recipe: Recipe) -> None:
+    """Refuse to run without the place of the data; at `paper` a plan can do without."""
+    for key, source, path in _sources(recipe):
+        if path is None:
+            _need_path(recipe, key, source)
+
+
 def _check_data(recipe: Recipe) -> None:
     data = recipe.data
-    _check_source(recipe, "data", data.source, data.path)
-    for name, further in recipe.evaluate.also.items():
-        if further.data is not None:
-            key = f"evaluate.also.{name}.data"
-            _check_source(recipe, key, further.data.source, further.data.path)
+    for key, source, path in _sources(recipe):
+        _check_source(recipe, key, source, path)
     if data.splits is None:
         return
     if data.source != "realtoxicityprompts":
@@ -61,6 +66,23 @@ def _check_data(recipe: Recipe) -> None:
         )
 
 
+def _sources(recipe: Recipe) -> Iterator[tuple[str, str, str | None]]:
+    """Key, source and place of all data that a recipe names."""
+    yield "data", recipe.data.source, recipe.data.path
+    for name, further in recipe.evaluate.also.items():
+        if further.data is not None:
+            yield f"evaluate.also.{name}.data", further.data.source, further.data.path
+
+
+def _need_path(recipe: Recipe, key: str, source: str) -> None:
+    if source != "world":
+        raise UserError(
+            f"{key}.path is not set; {source} needs the place of its files",
+            f"recipe {recipe.recipe}",
+            f"set it with set='{key}.path=FILE-OR-FOLDER'",
+        )
+
+
 def _check_source(recipe: Recipe, key: str, source: str, path: str | None) -> None:
     """Refuse a place that is missing, not there, or not asked for; ``key`` names the setting."""
     check_source(recipe.task, source, f"{key}.source")
@@ -71,12 +93,8 @@ def _check_source(recipe: Recipe, key: str, source: str, path: str | None) -> No
             f"set {key}.source too, or leave {key}.path out",
         )
     if path is None:
-        if source != "world" and recipe.scale != "paper":
-            raise UserError(
-                f"{key}.path is not set; {source} needs the place of its files",
-                f"recipe {recipe.recipe}",
-                f"set it with set='{key}.path=FILE-OR-FOLDER'",
-            )
+        if recipe.scale != "paper":
+            _need_path(recipe, key, source)
         return
     if meant_as_a_place(path) and not on_disk(path):
         raise UserError(

@@ -12,6 +12,7 @@ from typing import Any
 from stages.runtime.atomic import explain_disk
 from stages.runtime.errors import EXIT_USER, UserError
 from stages.runtime.process import INVOCATION
+from workflow.checks import check_data_is_named
 from workflow.environment import prepare_environment
 from workflow.planner import Plan, load_plan
 
@@ -28,7 +29,9 @@ def plan_or_exit(config: Mapping[str, Any]) -> Plan:
     os.environ.setdefault(INVOCATION, uuid.uuid4().hex)
     prepare_environment()
     try:
-        return load_plan(config)
+        plan = load_plan(config)
+        check_data_is_named(plan.recipe)
+        return plan
     except UserError as error:
         print(f"error: {error.line()}", file=sys.stderr, flush=True)
         os._exit(EXIT_USER)

@@ -90,7 +90,8 @@ def overrides(text: Any) -> list[dict[str, Any]]:
 
     Each piece is an overlay of its own, so that null in it removes a key as in a file.
 
-    A value that holds a blank is quoted as in a shell: ``"data.path='my files'"``.
+    A value that holds a blank is quoted as in a shell: ``"data.path='my files'"``. Snakemake takes
+    quotes off the ends of what it is given; one that is missed there is put back.
     """
     if text is None or text == "":
         return []
@@ -100,11 +101,7 @@ def overrides(text: Any) -> list[dict[str, Any]]:
             return [dict(text)]
         text = typed
     result: list[dict[str, Any]] = []
-    try:
-        pieces = shlex.split(str(text))
-    except ValueError as error:
-        raise UserError(f"cannot read {text!r} ({error})", "set", "close the quotes") from None
-    for piece in pieces:
+    for piece in _pieces(str(text)):
         key, equals, value = piece.partition("=")
         if not equals or not key:
             raise UserError(f"cannot read {piece!r}", "set", "write key.inner=value")
@@ -113,6 +110,16 @@ def overrides(text: Any) -> list[dict[str, Any]]:
             nested = {part: nested}
         result.append(nested)
     return result
+
+
+def _pieces(text: str) -> list[str]:
+    for end in ("", "'", '"'):
+        try:
+            return shlex.split(text + end)
+        except ValueError as error:
+            if "quotation" not in str(error):
+                raise UserError(f"cannot read {text!r} ({error})", "set", "mend its end") from None
+    raise UserError(f"cannot read {text!r}", "set", "close the quotes")
 
 
 def _value(piece: str, text: str) -> Any:

@@ -40,7 +40,7 @@ from stages.models.device import pick_device, pick_precision
 from stages.models.load import load_policy
 from stages.runtime.hashing import seed_from
 from stages.settings.recipe import EvaluationSettings
-from stages.settings.scorers import AnyScorer
+from stages.settings.scorers import AnyScorer, segments_part_at
 from stages.text.conditioning import QueryEncoder
 from stages.text.sentences import load_sentences
 
@@ -107,7 +107,7 @@ def _judged(job: Job, settings: EvaluationSettings, measured: Measured) -> list[
                 segments[index] = [span["value"] for span in row["spans"]]
         suffix = "" if name in settings.all_judges else ".scorer"
         scorer = job.recipe.judges()[name]
-        pieces = Pieces.of(segments)
+        pieces = Pieces.of(segments, segments_part_at(scorer), scorer.better)
         found.append(Judged(scorer.attribute, suffix, values, present, pieces, _scaled(scorer)))
     return found
 

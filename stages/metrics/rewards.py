@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,20 +14,30 @@ from stages.metrics.bootstrap import RESAMPLES, Estimate, per_group, ratio, resa
 
 @dataclass(frozen=True)
 class Pieces:
-    """Of each answer the sum of its segments' values, how many there are and how many are good
-    (above 0): three arrays [n]."""
+    """Of each answer the sum of its segments' values, how many there are and how many are good:
+    three arrays [n]."""
 
     total: NDArray[np.float64]
     count: NDArray[np.int64]
     good: NDArray[np.int64]
 
     @classmethod
-    def of(cls, values: Sequence[Sequence[float]]) -> Pieces:
-        """From the segments' values of each answer."""
+    def of(
+        cls,
+        values: Sequence[Sequence[float]],
+        middle: float = 0.0,
+        better: Literal["high", "low"] = "high",
+    ) -> Pieces:
+        """From the segments' values of each answer; good are those beyond ``middle`` on the better
+        side."""
+        sign = 1.0 if better == "high" else -1.0
         return cls(
             np.array([float(sum(own)) for own in values]),
             np.array([len(own) for own in values], dtype=np.int64),
-            np.array([sum(value > 0 for value in own) for own in values], dtype=np.int64),
+            np.array(
+                [sum(sign * (value - middle) > 0 for value in own) for own in values],
+                dtype=np.int64,
+            ),
         )
 
     def take(self, rows: NDArray) -> Pieces:

@@ -91,4 +91,4 @@ def _judged(item: Round, goal: Goal, ids: pa.Array) -> tuple[np.ndarray, np.ndar
             if place is not None:
                 values[place], present[place] = value, True
                 segments[place] = [span["value"] for span in spans]
-    return values, present, Pieces.of(segments)
+    return values, present, Pieces.of(segments, goal.middle, goal.segments)

@@ -28,6 +28,8 @@ def encode(
     Special tokens spelt out in a text are read as plain text: a generated text cannot forge an
     end of text. ``end_token`` is put behind each text where given.
     """
+    if not texts:  # of which the library makes an error of its own
+        return []
     room = None if limit is None else limit - (end_token is not None)
     tokenizer.truncation_side = "right" if keep == "start" else "left"
     found = tokenizer(
@@ -54,6 +56,8 @@ def encode_with_ends(
 
     Ends never fall, also where a tokenizer gives a token no characters of its own.
     """
+    if not texts:
+        return []
     found = tokenizer(
         list(texts),
         add_special_tokens=False,

@@ -68,7 +68,7 @@ class SpanJudge:
 
     A segment has no error when that label's logit is above the other's; equal logits are an error.
     An answer without any segment: the sum of nothing is 0, the mean is missing. Segments behind
-    the end of what the model reads have no span.
+    the end of what the model reads have no span; an answer of which it reads none has no value.
     """
 
     judge_only = False
@@ -101,7 +101,7 @@ class SpanJudge:
             for segment, margin in zip(segments, margins, strict=False)
         )
         total = sum((span.value for span in spans), 0.0)
-        if not spans and self.answer == "mean":
+        if not spans and (segments or self.answer == "mean"):
             return Score(row.sample_id, self.attributes[0], None)
         value = total / len(spans) if self.answer == "mean" else total
         return Score(row.sample_id, self.attributes[0], value, spans)

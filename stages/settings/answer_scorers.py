@@ -78,6 +78,11 @@ class SegmentValues(Strict):
     no_error: float = 1.0
     error: float = -1.0
 
+    @property
+    def middle(self) -> float:
+        """Between the two values."""
+        return (self.no_error + self.error) / 2
+
 
 class SpanScorer(AnswerScorer):
     """A scorer of segments that the DAG trains on errors marked by people (Wu et al. 2023)."""
@@ -176,6 +181,12 @@ class PreferenceScorer(AnswerScorer):
     def _splits_what_it_adds(self) -> Self:
         if self.sentences != "auto" and self.pool != "segments":
             raise ValueError("sentences is for pool: segments; other pools read answers whole")
+        return self
+
+    @model_validator(mode="after")
+    def _covers_what_it_compares(self) -> Self:
+        if self.data != "completeness" and self.coverage != CoverageSettings():
+            raise ValueError("coverage is for data: completeness; people preferred by themselves")
         return self
 
     @model_validator(mode="after")

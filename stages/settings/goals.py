@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from stages.settings.recipe import Recipe
+from stages.settings.scorers import segments_part_at
 
 CORRECT, MEAN = "correct", "mean"
 
@@ -16,7 +18,7 @@ class Goal:
 
     attribute: str
     better: str
-    """Which values are good: ``high`` or ``low``."""
+    """Which values of the metric that is looked at first are good: ``high`` or ``low``."""
     judge: str
     kind: str = MEAN
     """Of the attribute's metrics the one that is looked at first: ``correct`` or ``mean``."""
@@ -26,6 +28,10 @@ class Goal:
     """Whether the judge is the embedded world's truth."""
     comparable: bool = True
     """Whether judge and scorers count alike: a model of comparisons has a scale of its own."""
+    segments: Literal["high", "low"] = "high"
+    """Which values of segments are good."""
+    middle: float = 0.0
+    """The value between good segments and others."""
 
     @property
     def metric(self) -> str:
@@ -63,12 +69,14 @@ def goals_of(recipe: Recipe, measured: Collection[str]) -> tuple[Goal, ...]:
         found.append(
             Goal(
                 attribute=attribute,
-                better=settings.better,
+                better="high" if correct else settings.better,
                 judge=name,
                 kind=CORRECT if correct else MEAN,
                 share=correct or covers,
                 truth=truth,
                 comparable=attribute not in compared,
+                segments=settings.better,
+                middle=segments_part_at(settings),
             )
         )
     return tuple(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,21 @@ if TYPE_CHECKING:
 
 OTHERS = frozenset({"distinct", "finished", "kl", "length", "perplexity", "rouge", "selection"})
 OF_SEGMENTS = ("per_segment", "correct", "segments")
+FAMILIES = {
+    "rouge": ("rouge.1", "rouge.2", "rouge.L", "rouge.Lsum"),
+    "kl": ("kl.reference",),
+    "perplexity": tuple(
+        f"perplexity.base{ending}" for ending in ("", ".median", ".published", ".published.kept")
+    ),
+}
+"""Metrics of no attribute, by the family of ``evaluate.metrics``."""
+OF_ATTRIBUTES = {
+    "rewards": ("mean",),
+    "toxicity": ("mean", "max.mean", "probability"),
+    "share": ("share",),
+}
+"""Endings of the metrics of each attribute, by family."""
+OF_TAGS = re.compile(r"\.tag(\.\w+)?\.\d+")
 OWN = "scorer"
 """Last part of the name of a metric by the scorer of a phase, not by a judge."""
 
@@ -40,17 +56,39 @@ def check_metric_names(recipe: Recipe) -> None:
 
 def _check_best(recipe: Recipe, phase: str) -> None:
     """A phase is chosen from by what is measured of it: by a judge, or by a scorer of its own."""
-    metric, _ = recipe.best_by(phase)
-    attribute = metric.split(".")[0]
-    if attribute in OTHERS:
+    settings = recipe.phases[phase]
+    named = settings.best_by or recipe.keep.best_by
+    if not (named or settings.hand_on == "best" or recipe.keep.policies == "best"):
         return
-    judged = {scorer.attribute for scorer in _measuring(recipe, own=False)}
-    scored = {scorer.attribute for scorer in recipe.scoring(phase).values()}
-    if attribute not in (scored if metric.endswith(f".{OWN}") else judged):
+    metric, _ = recipe.best_by(phase)
+    families = recipe.evaluate.metrics
+    if metric.startswith("distinct.") and "distinct" in families:
+        return
+    plain = OF_TAGS.sub("", metric) if "tag_control" in families else metric
+    known = names_of(recipe, phase)
+    if plain not in known:
         raise ValueError(
-            f"phases.{phase}: best_by is {metric}, which nothing measures; evaluate judges "
-            f"{sorted(judged)}, and with .{OWN} behind the name the phase scores {sorted(scored)}"
+            f"phases.{phase}: best_by is {metric}, which nothing measures; evaluate.metrics "
+            f"{families} measure {sorted(known)}"
         )
+
+
+def names_of(recipe: Recipe, phase: str) -> set[str]:
+    """The metrics that the evaluations of a phase measure, those of distinct n-grams and of turned
+    tags left out."""
+    evaluate, judges = recipe.evaluate, recipe.judges()
+    names = {"finished", "length"} | ({"selection"} if evaluate.selection else set())
+    for family in evaluate.metrics:
+        names.update(FAMILIES.get(family, ()))
+    for name in recipe.measuring(phase):
+        scorer = judges[name]
+        own = "" if name in evaluate.all_judges else f".{OWN}"
+        endings = [end for family in evaluate.metrics for end in OF_ATTRIBUTES.get(family, ())]
+        if "rewards" in evaluate.metrics:
+            endings += OF_SEGMENTS if gives_spans(scorer) else ()
+            endings += ("z",) if getattr(scorer, "normalise", "none") == "z" else ()
+        names.update(f"{scorer.attribute}.{end}{own}" for end in endings)
+    return names
 
 
 def _check_part(recipe: Recipe, metric: str) -> None:

@@ -15,7 +15,10 @@ PERSPECTIVE_ENDS = (
 
 def notices(recipe: Recipe) -> list[str]:
     """Sentences for the start of a run; none of them is an error."""
+    found = []
+    if recipe.data.source != "world" and recipe.data.path is None:
+        found.append(f"data.path is not set; a run needs the place of {recipe.data.source}'s files")
     asked = [name for name, scorer in recipe.used().items() if scorer.kind == "perspective"]
-    if not asked:
-        return []
-    return [f"scorer {', '.join(asked)} sends answers to a service: {PERSPECTIVE_ENDS}"]
+    if asked:
+        found.append(f"scorer {', '.join(asked)} sends answers to a service: {PERSPECTIVE_ENDS}")
+    return found

@@ -55,6 +55,12 @@ class PoolSettings(Strict):
     keep: Literal["all", "drop"] = "all"
     drop_factor: Share = Field(0.0, description="share of the older rows dropped each round")
 
+    @model_validator(mode="after")
+    def _drops(self) -> PoolSettings:
+        if self.keep == "all" and self.drop_factor > 0.0:
+            raise ValueError("drop_factor belongs to keep: drop")
+        return self
+
 
 class TagSettings(Strict):
     """From scores to tags."""
@@ -95,6 +101,18 @@ class DrawSettings(Strict):
     half_life: float = Field(1.0, gt=0, description="recency: rounds after which weight halves")
     per_quantile: Positive | None = None
 
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> DrawSettings:
+        given = {
+            "shuffled": ("drop_last", self.drop_last),
+            "recency": ("half_life", self.half_life != 1.0),
+            "per_quantile": ("per_quantile", self.per_quantile is not None),
+        }
+        for kind, (name, is_given) in given.items():
+            if is_given and kind != self.kind:
+                raise ValueError(f"{name} belongs to draw.kind: {kind}, not {self.kind}")
+        return self
+
 
 class ConditionalUpdate(TrainingSettings):
     """Token-mean NLL + kl * KL - entropy * H (Quark, Lu et al. 2022, eq. 2; NLF; ALT)."""
@@ -107,6 +125,13 @@ class ConditionalUpdate(TrainingSettings):
     reference_sees_tag: bool = False
     adaptive_kl: AdaptiveSettings | None = None
     adaptive_entropy: AdaptiveSettings | None = None
+
+    @model_validator(mode="after")
+    def _can_adapt(self) -> ConditionalUpdate:
+        for name, weight in (("kl", self.kl), ("entropy", self.entropy)):
+            if weight == 0.0 and getattr(self, f"adaptive_{name}") is not None:
+                raise ValueError(f"adaptive_{name} multiplies {name}, which is 0 and would stay so")
+        return self
 
 
 class SftUpdate(TrainingSettings):
@@ -164,6 +189,8 @@ class PhaseSettings(Strict):
             raise ValueError("a scorer stands twice in score")
         if self.sample and self.tag:
             _check_cut(self.sample.n, self.tag)
+        if isinstance(self.update, ConditionalUpdate):
+            _check_draw(self.update.draw, self.score)
         if isinstance(self.update, PpoUpdate) and self.sample is not None:
             _check_ppo(self.update, self.sample, self.score)
         if (
@@ -185,8 +212,22 @@ def _check_cut(n: int, tag: TagSettings) -> None:
         )
 
 
+def _check_draw(draw: DrawSettings, score: list[str]) -> None:
+    if draw.kind == "per_quantile" and len(score) > 1:
+        raise ValueError(
+            f"update.draw.kind per_quantile is for one attribute, and {len(score)} are scored"
+        )
+
+
+OF_TAGS = ("strategy", "first_round", "prompts_per_draw")
+"""Settings of sampling that say which tags are asked for."""
+
+
 def _check_ppo(update: PpoUpdate, sample: SampleSettings, score: list[str]) -> None:
     decoding = sample.decoding
+    for name in OF_TAGS:
+        if getattr(sample, name) != SampleSettings.model_fields[name].default:
+            raise ValueError(f"sample.{name} is about tags, and update.kind ppo asks for none")
     for name in update.rewards:
         if name not in score:
             raise ValueError(f"update.rewards.{name}: no scorer of that name stands in score")

@@ -39,6 +39,12 @@ class KlSettings(Strict):
         "raw", description="raw: the models' own; processed: as sampled, never negative on average"
     )
 
+    @model_validator(mode="after")
+    def _can_adapt(self) -> KlSettings:
+        if self.adaptive is not None and self.coefficient == 0.0:
+            raise ValueError("adaptive multiplies the coefficient, which is 0 and would stay so")
+        return self
+
 
 class ValueSettings(Strict):
     """The value model. It goes on from round to round of a phase."""

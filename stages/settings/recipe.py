@@ -312,6 +312,8 @@ class Recipe(Strict):
         first = metric.split(".")[0]
         if first in ("kl", "length", "perplexity"):
             return metric, "low"
+        if metric.split(".")[1:2] == ["correct"]:
+            return metric, "high"
         sides = {scorer.attribute: scorer.better for scorer in self.judges().values()}
         return metric, sides.get(first, "high")
 

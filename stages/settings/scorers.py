@@ -143,6 +143,11 @@ def reads_questions(scorer: AnyScorer) -> bool:
     return scorer.kind in READS_QUESTIONS
 
 
+def segments_part_at(scorer: AnyScorer) -> float:
+    """The value between good segments and others: 0 where a scorer's settings name none."""
+    return scorer.values.middle if isinstance(scorer, SpanScorer) else 0.0
+
+
 def gives_spans(scorer: AnyScorer) -> bool:
     """Whether a scorer judges an answer piece by piece.
 
