@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from stages.reporting import tables
 from stages.reporting.gallery import Gallery
+from stages.reporting.left_out import left_out
 from stages.reporting.run_data import RunData
 from stages.reporting.sections.section import Section
 from stages.settings.yaml_file import dump_yaml
@@ -16,6 +17,8 @@ def whole_run(run: RunData, gallery: Gallery) -> Iterator[Section]:
     if run.models:
         context = {"tables": tables.models(run), "drawings": gallery.of_run("calibration")}
         yield Section("scorers", "How good the scorers are", "scorers.html", context)
+    if rows := left_out(run):
+        yield Section("left-out", "What was left out", "left_out.html", {"rows": rows})
     if run.stages:
         yield Section("stages", "Time, memory, tokens", "stages.html", {"rows": tables.costs(run)})
     context = {
