@@ -121,7 +121,10 @@ def test_our_engine_is_as_fast_as_bare_vllm(top_k: int) -> None:
 QUALITIES = ("relevance", "factuality", "completeness")
 
 
-@pytest.mark.parametrize("recipe", ["lfqa-nlf", "lfqa-ppo"])
+TAGGED = ("lfqa-nlf", "lfqa-quark")
+
+
+@pytest.mark.parametrize("recipe", [*TAGGED, "lfqa-ppo"])
 def test_reward_models_agree_with_the_truth(recipe: str) -> None:
     """On segments and pairs of held-out answers, with every seed."""
     seeds = cell(recipe, "C")["seeds"]
@@ -131,8 +134,9 @@ def test_reward_models_agree_with_the_truth(recipe: str) -> None:
             assert seed["models"][name]["accuracy"] >= 0.85, name
 
 
-def test_each_quality_rises_with_every_seed_and_apart_over_all() -> None:
-    result = cell("lfqa-nlf", "C")
+@pytest.mark.parametrize("recipe", TAGGED)
+def test_each_quality_rises_with_every_seed_and_apart_over_all(recipe: str) -> None:
+    result = cell(recipe, "C")
     for seed in result["seeds"].values():
         for name in QUALITIES:
             assert seed["align"]["after"][name]["value"] > seed["align"]["before"][name]["value"]
@@ -141,9 +145,10 @@ def test_each_quality_rises_with_every_seed_and_apart_over_all() -> None:
         assert pooled["after"][name]["low"] > pooled["before"][name]["high"], name
 
 
-def test_turning_a_tag_moves_its_own_quality_most() -> None:
+@pytest.mark.parametrize("recipe", TAGGED)
+def test_turning_a_tag_moves_its_own_quality_most(recipe: str) -> None:
     """More than the other two, and more than the other tags move it."""
-    moved = cell("lfqa-nlf", "C")["turned"]
+    moved = cell(recipe, "C")["turned"]
     for name in QUALITIES:
         own = moved[name][name]["value"]
         assert own > max(moved[name][other]["value"] for other in QUALITIES if other != name)
