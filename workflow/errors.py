@@ -7,6 +7,7 @@ import os
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from stages.runtime.atomic import explain_disk
@@ -15,6 +16,7 @@ from stages.runtime.process import INVOCATION
 from workflow.checks import check_data_is_named
 from workflow.environment import prepare_environment
 from workflow.planner import Plan, load_plan
+from workflow.records import check_records
 
 
 def plan_or_exit(config: Mapping[str, Any]) -> Plan:
@@ -31,6 +33,7 @@ def plan_or_exit(config: Mapping[str, Any]) -> Plan:
     try:
         plan = load_plan(config)
         check_data_is_named(plan.recipe)
+        check_records(plan.recipe, Path(plan.root))
         return plan
     except UserError as error:
         print(f"error: {error.line()}", file=sys.stderr, flush=True)

@@ -19,7 +19,6 @@ from stages.settings.scorers import reads_questions
 from stages.settings.subsets import stage_settings, starts_from_policy
 from workflow.checks import check_recipe
 from workflow.identity import check_identity
-from workflow.records import check_records
 from workflow.resolve import resolve
 
 
@@ -333,5 +332,4 @@ def load_plan(config: Mapping[str, Any], check_files: bool = True) -> Plan:
     if check_files:
         check_recipe(recipe)
         check_identity(recipe, Path(plan.root))
-        check_records(recipe, Path(plan.root))
     return plan
