@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import numpy as np
 import pytest
+from recipes import recipe
 
 from stages.evaluation.answers import reward_shares
 from stages.evaluation.measure import Judged, Table
+from stages.evaluation.metrics import Measured, all_metrics
 from stages.metrics.rewards import Pieces, Share, selection, shares, unscaled
 from stages.metrics.rouge import KINDS, rouge
+from stages.settings.goals import goals_of
 
 SEGMENTS = [[0.3, 0.3, -0.3], [], [-0.3], [0.3]]
 GROUPS = np.array([0, 0, 1, 2])
@@ -54,6 +58,22 @@ def test_good_segments_are_those_without_error_whatever_their_values(
     pieces = Pieces.of(rows, (no_error + error) / 2, better)
     assert pieces.good.tolist() == [2, 0, 0]
     assert pieces.count.tolist() == [3, 1, 0]
+
+
+def test_an_evaluation_and_the_report_ask_the_scorer_which_segments_are_good() -> None:
+    values = "reward_models.relevance.values={no_error: 0.0, error: -1.0}"
+    asked = recipe("lfqa-nlf", set=f"'{values}' evaluate.judge=relevance")
+    job: Any = SimpleNamespace(recipe=asked, phase="align", settings={})
+    sample = {"sample_id": "s", "prompt_id": "p", "quantiles": [0, 0, 0], "finish_reason": "stop"}
+    spans = [{"start": n, "end": n + 1, "value": value} for n, value in enumerate([0.0, 0.0, -1.0])]
+    score = {"sample_id": "s", "scorer": "relevance", "value": -1 / 3, "spans": spans}
+    measured = Measured([sample | {"response_ids": [1]}], [score], {}, None, (0, 0, 0), {})
+    settings = asked.evaluate.model_copy(update={"metrics": ["rewards"], "selection": {}})
+    found = {row["metric"]: row["value"] for row in all_metrics(job, settings, measured, {})}
+    assert found["relevance.correct"] == pytest.approx(2 / 3)
+    goal = goals_of(asked, ["relevance.correct"])[0]
+    assert (goal.metric, goal.better) == ("relevance.correct", "high")
+    assert (goal.segments, goal.middle) == ("high", -0.5)
 
 
 def test_scaled_values_as_deviations_again() -> None:

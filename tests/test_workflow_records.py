@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from base64 import urlsafe_b64encode
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from stages.artifacts.manifest import FORMAT
 from stages.artifacts.provenance import ORIGIN
 from stages.runtime.errors import UserError
 from stages.runtime.hashing import settings_hash
+from stages.settings import layout
 from stages.settings.recipe import Recipe
 from stages.settings.subsets import stage_settings
-from workflow.records import check_records
+from workflow.planner import Plan
+from workflow.records import MADE_BY, check_records
 
 MODEL = "reward_models/toxicity/model.json"
 POLICY = "phases/align/r1/policy.json"
@@ -173,6 +176,20 @@ def test_what_the_recipe_no_longer_has_is_not_told(root: Path, tmp_path: Path) -
 def test_what_is_no_manifest_is_left_to_who_reads_it(root: Path, tmp_path: Path, text: str) -> None:
     (root / MODEL).write_text(text)
     check_records(recipe(run="trial"), root, tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", ["lfqa-nlf", "lfqa-fgrlhf", "toxicity-nlf"])
+def test_the_check_knows_what_every_rule_makes(name: str) -> None:
+    """Places are those of the planner: a layout that moves takes the check with it."""
+    plan = Plan(recipe(name), "results")
+    phase = plan.sampled_phases()[0] if plan.sampled_phases() else None
+    made = [*plan.tables(), *plan.reward_models(), plan.path(layout.BASE), *plan.pools()]
+    made += [*plan.evaluations(), *plan.further_evaluations()]
+    made += [plan.evaluated_policy(phase, number) for phase, number in plan.rounds()]
+    made += [path for n in ("samples", "scores") if phase for path in plan.parts(phase, 1, n)]
+    for path in made:
+        place = path.removeprefix(f"{plan.root}/")
+        assert any(re.fullmatch(pattern, place) for pattern in MADE_BY), place
 
 
 @pytest.mark.slow

@@ -33,9 +33,9 @@ OWN = "scorer"
 
 
 def check_metric_names(recipe: Recipe) -> None:
-    """Refuse a name that no metric begins with, and a selection of what is not measured.
+    """Refuse a name that no metric begins with, and choosing by what is not measured.
 
-    ValueError. How a name that something measures ends is known when it is measured.
+    ValueError. How a name of ``stop_when`` ends is known when it is measured.
     """
     known = sorted({scorer.attribute for scorer in recipe.judges().values()} | OTHERS)
     named = {f"stop_when.{metric}": metric for metric in recipe.stop_when}
