@@ -203,7 +203,14 @@ class _Tables:
     def _demonstrations(self, name: str) -> Rows:
         if not isinstance(self.task, HasDemonstrations):
             raise self._missing("demonstrations")
-        for index, row in enumerate(self.task.demonstrations(name, self.notes)):
+        rows = distinct(
+            self.task.demonstrations(name, self.notes),
+            lambda row: row.question,
+            lambda row: row.prompt.place,
+            self.settings["duplicates"],
+            self.notes,
+        )
+        for index, row in enumerate(rows):
             prompt = usable(row.prompt, self.settings["max_characters"])
             yield {
                 "demonstration_id": short_id("d", index, prompt, row.response),

@@ -266,6 +266,7 @@ def twice(folder: Path, file: str) -> None:
         ("train.json", "questions.train"),
         ("train_feedback.json", "feedback"),
         ("train_feedback.json", "labels.relevance"),
+        ("train_1k.json", "demonstrations"),
     ],
 )
 def test_a_question_twice_is_refused_or_merged(
@@ -279,6 +280,35 @@ def test_a_question_twice_is_refused_or_merged(
     merged = Tables(tmp_path / "merged", public, "data.duplicates=merge").made(table)
     assert merged.rows == 2
     assert merged.facts["left_out"]["a question that was there before"] == 1
+
+
+@pytest.mark.parametrize(
+    ("learnt", "measures", "table"),
+    [
+        ("train.json", "test.json", "train"),
+        ("train.json", "dev.json", "questions.train"),
+        ("dev.json", "test.json", "validation"),
+        ("train.json", "test.json", "demonstrations_all"),
+        ("train_1k.json", "dev.json", "demonstrations"),
+        ("train_feedback.json", "test.json", "feedback"),
+        ("train_feedback.json", "dev.json", "labels.relevance"),
+    ],
+)
+def test_no_question_is_learnt_that_measures(
+    public: Path, tmp_path: Path, learnt: str, measures: str, table: str
+) -> None:
+    """Whatever its case and white space; the row that measures stays."""
+    make = feedback_row if "feedback" in learnt else prompt_row
+    write_json(public / learnt, [make("x?"), make("Leak  here?")])
+    write_json(public / measures, questions("leak here? ", "y?"))
+    write_json(public / "dev_feedback.json", [feedback_row("z?")])
+    settings = "phases.sft.update.data=demonstrations_all" if table.endswith("_all") else ""
+    tables = Tables(tmp_path / "run", public, settings)
+    manifest = tables.made(table)
+    assert manifest.facts["left_out"] == {"a question that a later split asks": 1}
+    assert "eak" not in json.dumps(tables.rows(table))
+    split = {"test.json": "test", "dev.json": "validation"}[measures]
+    assert [row["question"] for row in tables.rows(f"questions.{split}")] == ["leak here? ", "y?"]
 
 
 # What cannot be read is one line
@@ -311,6 +341,16 @@ def broken(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         (
             lambda row: row["feedback"]["errors"][0].update(end=True),
             "'feedback.errors.0.end': Input should be a valid integer",
+        ),
+        (
+            lambda row: row["feedback"]["errors"][0].update(end=3_000_000_000),
+            "'feedback.errors.0.end': Input should be less than",
+        ),
+        (
+            lambda row: row["feedback"]["missing-info"].append(
+                {"error type": "Missing-Answer", "passage_id": 10**12, "sentence_id": [1]}
+            ),
+            "'feedback.missing-info.0.passage_id': Input should be less than",
         ),
         (
             lambda row: row["feedback"].pop("missing-info"),
@@ -348,6 +388,13 @@ def test_a_file_that_is_no_array_of_objects_is_one_line(
     with pytest.raises(UserError, match=message) as caught:
         Tables(tmp_path / "run", public).made("train")
     assert "train.json" in caught.value.line()
+
+
+def test_a_folder_in_the_place_of_a_file_is_one_line(public: Path, tmp_path: Path) -> None:
+    (public / "test.json").unlink()
+    (public / "test.json").mkdir()
+    with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)"):
+        Tables(tmp_path / "run", public).made("test")
 
 
 def test_files_that_are_not_there_are_named(public: Path, tmp_path: Path) -> None:

@@ -22,10 +22,11 @@ class Question:
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A prompt with an answer to learn."""
+    """A prompt with an answer to learn, and the question that the prompt asks."""
 
     prompt: RawPrompt
     response: str
+    question: str
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from stages.runtime.errors import UserError
 
 Row = TypeVar("Row", bound=BaseModel)
+READABLE = "give a file that you may read"
 
 
 def read_json_array(path: Path) -> list[tuple[str, Any]]:
@@ -21,6 +22,8 @@ def read_json_array(path: Path) -> list[tuple[str, Any]]:
         raise UserError("file not found", path, "set='data.path=FOLDER'") from None
     except UnicodeDecodeError:
         raise UserError("not UTF-8 text", path, "convert the file to UTF-8") from None
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", path, READABLE) from None
     except RecursionError:
         raise UserError("not JSON (nested too deep)", path, "mend the file") from None
     except ValueError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.runtime.errors import UserError
+from stages.tasks.json_array import READABLE
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -19,6 +20,8 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     yield f"{path}:{number}", _object(line, f"{path}:{number}")
     except FileNotFoundError:
         raise UserError("file not found", path, "set='data.path=FILE-OR-FOLDER'") from None
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", path, READABLE) from None
     except UnicodeDecodeError:
         raise UserError("not UTF-8 text", path, "convert the file to UTF-8") from None
 

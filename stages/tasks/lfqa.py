@@ -9,13 +9,17 @@
 
 Prompts and feedback are joined by question, white space and case aside: they come in different
 orders. A question's feedback that has no prompt gets the prompt that its passages make.
+
+No question is learnt that measures: one that a later split asks too is left out of the earlier,
+and out of the demonstrations and the feedback to learn from.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from stages.runtime.errors import UserError
 from stages.runtime.hashing import seed_from
@@ -46,8 +50,10 @@ ANNOTATED = (1,)
 ERRORS = {"Irrelevant", "Redundant", "Incoherent", "Wrong-Grounding", "Unverifiable"}
 MISSING = {"Missing-Answer", "Missing-Major-Auxiliary", "Missing-Minor-Auxiliary"}
 """The kinds that annotators chose from (spec §1.3)."""
+ASKED_LATER = "a question that a later split asks"
 Asked = dict[str, tuple[str, PromptRow]]
 """Prompt rows with their places by normalised question."""
+Asking = TypeVar("Asking", PromptRow, FeedbackRow)
 
 
 class QaFeedback:
@@ -68,7 +74,7 @@ class QaFeedback:
 
     def questions(self, split: str, notes: Notes) -> Iterator[Question]:
         """Prompts of a split with the question, the passages and the reference answers."""
-        for place, row in self._prompt_rows(split):
+        for place, row in self._unasked_later(self._prompt_rows(split), split, notes):
             parts = _parts(row)
             if row.text is not None and row.text != policy_prompt(parts):
                 notes.notice("the prompt is not what its question and passages make", place)
@@ -99,9 +105,10 @@ class QaFeedback:
             raise UserError(f"no demonstrations {name!r}", self.folder, f"there are {known}")
         file = self.folder / DEMONSTRATION_FILES[name]
         rows = self._prompt_rows("train") if self.pair else read_rows(file, PromptRow)
-        for place, row in rows:
+        for place, row in self._unasked_later(rows, "train", notes):
             if row.answer and row.answer[0].strip():
-                yield Demonstration(RawPrompt(_text(row), place), row.answer[0].strip())
+                prompt = RawPrompt(_text(row), place)
+                yield Demonstration(prompt, row.answer[0].strip(), row.question)
             else:
                 notes.leave_out("no answer to learn", place)
 
@@ -109,7 +116,8 @@ class QaFeedback:
         """Feedback in the order of the files, those to learn from first."""
         for file, prompts, held_out in self._feedback_files():
             asked = {} if prompts is None else _by_question(read_rows(prompts, PromptRow))
-            for place, row in read_rows(file, FeedbackRow):
+            rows = read_rows(file, FeedbackRow)
+            for place, row in rows if held_out else self._unasked_later(rows, "train", notes):
                 known = asked.get(normalised(row.question))
                 apart = _split_of(row.question) != "train" if held_out is None else held_out
                 yield _feedback(row, place, known, apart, notes)
@@ -119,6 +127,24 @@ class QaFeedback:
             return read_rows(self.folder / SPLIT_FILES[split], PromptRow)
         rows = read_rows(self.pair[0], PromptRow)
         return [(place, row) for place, row in rows if _split_of(row.question) == split]
+
+    def _unasked_later(
+        self, rows: Iterable[tuple[str, Asking]], split: str, notes: Notes
+    ) -> Iterator[tuple[str, Asking]]:
+        """The rows whose question no later split asks; a pair of files asks each in one split."""
+        later = list(SPLIT_FILES)[list(SPLIT_FILES).index(split) + 1 :]
+        files = [] if self.pair else [self.folder / SPLIT_FILES[name] for name in later]
+        taken = {
+            normalised(row.question)
+            for file in files
+            if file.is_file()
+            for _, row in read_rows(file, PromptRow)
+        }
+        for place, row in rows:
+            if normalised(row.question) in taken:
+                notes.leave_out(ASKED_LATER, place)
+            else:
+                yield place, row
 
     def _feedback_files(self) -> Iterator[tuple[Path, Path | None, bool | None]]:
         """Each feedback file, its prompt file if there is one, whether all of it is held out."""

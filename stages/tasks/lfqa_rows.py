@@ -26,6 +26,8 @@ def _filled(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_valid)]
 Filled = Annotated[Text, AfterValidator(_filled)]
+Whole = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+"""What a column of the feedback table holds; what a text has is checked with the text."""
 
 
 class _Row(BaseModel):
@@ -53,16 +55,16 @@ class ErrorRow(_Row):
 
     kind: Text = Field(alias="error type")
     explanation: Text = ""
-    start: int
-    end: int
+    start: Whole
+    end: Whole
 
 
 class MissingRow(_Row):
     """What ``prediction 1`` should have said."""
 
     kind: Text = Field(alias="error type")
-    passage_id: int
-    sentence_id: list[int]
+    passage_id: Whole
+    sentence_id: list[Whole]
 
 
 class AnnotationRow(_Row):

@@ -100,7 +100,8 @@ class WorldQuestions:
             known = ", ".join(DEMONSTRATIONS)
             raise UserError(f"no demonstrations {name!r}", "world", f"there are {known}")
         for asked in itertools.islice(self.source.of("demonstrations"), DEMONSTRATIONS[name]):
-            yield Demonstration(_prompt(asked), self._writer(asked).draft(asked, CAREFUL).text)
+            answer = self._writer(asked).draft(asked, CAREFUL).text
+            yield Demonstration(_prompt(asked), answer, asked.text)
 
     def feedback(self, notes: Notes) -> Iterator[HumanFeedback]:
         """Faulty answers with what is to be said of them; those held out come last."""
