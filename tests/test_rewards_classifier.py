@@ -174,6 +174,14 @@ def test_context_is_the_number_of_tokens_the_model_can_place(family: str, limit:
         model(input_ids=torch.full((1, limit + 1), 7))
 
 
+def test_relative_positions_have_no_end() -> None:
+    """T5's tokenizers say 512, which is how long its training texts were."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.model_max_length = 512
+    assert longest_input(tiny_t5().config, tokenizer) is None
+    assert longest_input(classifier("bert").config, tokenizer) == 512
+
+
 @pytest.mark.parametrize("label", ["toxic", 2])
 def test_labels_by_name_or_index(label: str | int) -> None:
     assert label_index(LABELS, label) == 2

@@ -90,7 +90,12 @@ def padded(ids: Sequence[Sequence[int]], pad: int, device: torch.device) -> tupl
 
 
 def longest_input(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """How many tokens a model reads at most: the tokenizer's word, else the config's, else None."""
+    """How many tokens a model reads at most: the tokenizer's word, else the config's, else None.
+
+    Relative positions (T5) have no end, whatever length a tokenizer was once trained with.
+    """
+    if hasattr(config, "relative_attention_num_buckets"):
+        return None
     if tokenizer.model_max_length < UNLIMITED:
         return int(tokenizer.model_max_length)
     positions = getattr(config, "max_position_embeddings", None)

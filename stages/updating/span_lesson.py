@@ -78,13 +78,16 @@ class SpanLesson:
         """Metrics of the spec over judged segments, AUC, and how sure the model may be."""
         model = read_span(folder, net.batch_tokens, net.precision, net.device)
         margins, truth = [], []
+        unread = 0
         for row, found in zip(
             rows, model.margins([(r.asked, r.segments) for r in rows]), strict=True
         ):
-            for margin, label in zip(found, row.labels, strict=False):
+            read = row.labels[: len(found)]
+            for margin, label in zip(found, read, strict=True):
                 if label is not None:
                     margins.append(margin)
                     truth.append(label != NO_ERROR)
+            unread += sum(label is not None for label in row.labels[len(read) :])
         chances = error_chances(np.array(margins, dtype=np.float64))
         errors = np.array(truth, dtype=np.bool_)
         bins = reliability(chances, errors)
@@ -92,6 +95,7 @@ class SpanLesson:
             **detection(np.array(margins) <= 0, errors),
             "auc": auc(chances, errors),
             "calibration_error": calibration_error(bins),
+            "segments.unread": float(unread),
         }
         return Measured({k: v for k, v in metrics.items() if np.isfinite(v)}, bins)
 
