@@ -175,9 +175,8 @@ class OnlineRound:
                 framing=Framing(),
                 longest_prompt=self.ppo.job.settings["longest_prompt"],
             )
-            asks = iteration_asks(
-                self.prompts, self.sample.n, self.sample.prompts, self.occasion, iteration
-            )
+            n, count = self.sample.n, self.sample.prompts
+            asks = iteration_asks(self.prompts, n, count, self.occasion, iteration, self.iterations)
             write_table(path, SAMPLES, sampler.rows(asks, self.occasion), self.lineage)
             event("chunk_done", table=SAMPLES.name, chunk=iteration)
         return path
