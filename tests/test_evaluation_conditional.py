@@ -32,7 +32,13 @@ ANSWERS = [
 
 def rows(answers: list[tuple[str, str]] = ANSWERS) -> list[dict[str, Any]]:
     return [
-        {"sample_id": f"s{i}", "prompt_id": prompt, "response": text, "quantiles": []}
+        {
+            "sample_id": f"s{i}",
+            "prompt_id": prompt,
+            "response": text,
+            "response_ids": plain_ids(tiny_tokenizer(), text),
+            "quantiles": [],
+        }
         for i, (prompt, text) in enumerate(answers)
     ]
 
@@ -58,7 +64,7 @@ def test_it_is_the_difference_of_the_whole_and_the_prompt(start: bool) -> None:
     model, tokenizer = tiny_gpt2(), tiny_tokenizer()
     tokenizer = with_start(tokenizer) if start else tokenizer
     first = (END,) if start else ()
-    found = conditional_likelihoods(model, tokenizer, rows(), PROMPTS, "fp32", DEVICE)
+    found = conditional_likelihoods(model, tokenizer, tokenizer, rows(), PROMPTS, "fp32", DEVICE)
     merged = 0
     for place, (prompt, text) in enumerate(ANSWERS):
         alone = plain_ids(tokenizer, PROMPTS[prompt])
@@ -96,7 +102,8 @@ def test_the_pair_covers_each_token_once(
 
 def test_an_encoder_reads_the_prompt() -> None:
     model, tokenizer = tiny_t5(), tiny_tokenizer()
-    found = conditional_likelihoods(model, tokenizer, rows()[:1], PROMPTS, "fp32", DEVICE)
+    one = rows()[:1]
+    found = conditional_likelihoods(model, tokenizer, tokenizer, one, PROMPTS, "fp32", DEVICE)
     query = torch.tensor([plain_ids(tokenizer, PROMPTS["a"])])
     target = torch.tensor([plain_ids(tokenizer, " miller talk")])
     with torch.no_grad():

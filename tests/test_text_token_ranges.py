@@ -18,7 +18,7 @@ from small_tokenizers import FAMILIES, TEXTS
 from stages.text.placement import span_values, whole_value
 from stages.text.ranges import CharRange, covered, trimmed
 from stages.text.segments import segments_of
-from stages.text.token_ranges import response_text, token_ranges
+from stages.text.token_ranges import continuation, response_text, token_ranges
 
 BUILT = {name: build() for name, build in FAMILIES.items()}
 EVERY = pytest.mark.parametrize("family", sorted(BUILT))
@@ -211,6 +211,29 @@ def test_ends_agree_with_tokenising_the_beginning_where_that_is_right() -> None:
             prefix = text[: segment.chars.end]
             count = len(tokenizer(prefix, add_special_tokens=False)["input_ids"])
             assert covered(segment.chars, ranges)[-1] == count - 1
+
+
+@pytest.mark.parametrize(
+    ("family", "follows"), [("byte_fallback", " the town"), ("sentencepiece_like", " the town")]
+)
+def test_a_word_that_begins_an_answer_does_not_grow_into_the_prompt(
+    family: str, follows: str
+) -> None:
+    tokenizer = BUILT[family]
+    ids = tokenizer("the town", add_special_tokens=False)["input_ids"]
+    assert response_text(tokenizer, ids) == "the town"
+    assert continuation(tokenizer, "the town", ids) == follows
+    assert continuation(tokenizer, "", []) == ""
+
+
+def test_what_goes_on_in_a_word_does_so() -> None:
+    bytes_of, marked = BUILT["byte_level"], BUILT["byte_fallback"]
+    ids = bytes_of(" the")["input_ids"]
+    assert continuation(bytes_of, " the", ids) == " the"
+    tail = marked("the town", add_special_tokens=False)["input_ids"][1:]
+    inside = [i for i in tail if not marked.convert_ids_to_tokens(i).startswith("▁")]
+    text = response_text(marked, inside)
+    assert continuation(marked, text, inside) == text
 
 
 @pytest.mark.parametrize("span", [(-1, 2), (0, 6), (3, 3), (4, 2), (5, 9)])

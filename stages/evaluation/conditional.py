@@ -21,6 +21,7 @@ from stages.learning.examples import Example
 from stages.models.forward import bare
 from stages.models.precision import Precision
 from stages.text.conditioning import Ids, plain_ids, special_frame
+from stages.text.token_ranges import continuation
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Likelihoods:
 def conditional_likelihoods(
     model: Any,
     tokenizer: Any,
+    policy_tokenizer: Any,
     rows: Sequence[Mapping[str, Any]],
     prompts: Mapping[str, str],
     precision: Precision,
@@ -58,16 +60,17 @@ def conditional_likelihoods(
 ) -> Likelihoods:
     """How likely a model finds the text of each answer after its plain prompt.
 
-    ``rows`` are of the samples table; tags have no part in it. ``prompt_tokens`` counts a start
-    token that the tokenizer puts before every text.
+    ``rows`` are of the samples table of a policy with ``policy_tokenizer``; tags have no part in
+    it. ``prompt_tokens`` counts a start token that the tokenizer puts before every text.
     """
     pair_of = _encoder_pair if bare(model).config.is_encoder_decoder else decoder_pair
     start, end = special_frame(tokenizer)
     pairs, lengths = [], []
     for row in rows:
         prompt = prompts[row["prompt_id"]]
+        said = continuation(policy_tokenizer, row["response"], row["response_ids"])
         alone = plain_ids(tokenizer, prompt)
-        whole = plain_ids(tokenizer, prompt + row["response"])
+        whole = plain_ids(tokenizer, prompt + said)
         pairs.append(pair_of(row["sample_id"], start, alone, whole, end))
         lengths.append(len(start) + len(alone) + len(end))
     wholes = summed_logprobs(model, [pair.whole for pair in pairs], precision, device)

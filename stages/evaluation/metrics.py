@@ -18,7 +18,7 @@ from stages.evaluation.answers import (
     turned_metrics,
 )
 from stages.evaluation.conditional import conditional_likelihoods
-from stages.evaluation.likelihood import summed_logprobs
+from stages.evaluation.likelihood import summed_kl
 from stages.evaluation.measure import (
     Judged,
     Metrics,
@@ -37,7 +37,9 @@ from stages.feedback.tags import Vocabulary
 from stages.learning.examples import Example
 from stages.metrics.rewards import Pieces
 from stages.models.device import pick_device, pick_precision
-from stages.models.load import load_policy
+from stages.models.embeddings import new_columns
+from stages.models.forward import columns
+from stages.models.load import load_policy, load_tokenizer
 from stages.runtime.hashing import seed_from
 from stages.settings.recipe import EvaluationSettings
 from stages.settings.scorers import AnyScorer, segments_part_at
@@ -61,7 +63,8 @@ class Measured:
 def all_metrics(
     job: Job, settings: EvaluationSettings, measured: Measured, places: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    """Rows of the metrics table. ``places``: model folders of ``base`` and ``reference``."""
+    """Rows of the metrics table. ``places``: model folders of ``policy``, ``base``,
+    ``reference``."""
     seed = seed_from(job.recipe.seed, "bootstrap") % 2**31
     table = Table(measured.samples, seed)
     wanted: set[str] = set(settings.metrics)
@@ -133,16 +136,24 @@ def _likelihoods(
     precision = pick_precision(job.settings["precision"], device)
     found: Metrics = {}
     if "kl" in wanted:
+        policy, known = load_policy(places["policy"], torch.float32, device)
         model, tokenizer = load_policy(places["reference"], torch.float32, device)
         encoder = QueryEncoder(tokenizer, job.settings["longest_prompt"])
         asked = [_as_sampled(row, measured.prompts, encoder) for row in rows]
-        reference = summed_logprobs(model, asked, precision, device)
-        policy = np.array([float(np.sum(row["logprobs_raw"])) for row in rows])
-        found |= kl_metric(own, measured.best, policy, reference)
+        width = columns(policy)
+        shared = width - new_columns(width, known, tokenizer)
+        kl = summed_kl(policy.eval(), model.eval(), shared, asked, precision, device)
+        found |= kl_metric(own, measured.best, kl)
     if "perplexity" in wanted:
         model, tokenizer = load_policy(places["base"], torch.float32, device)
         likely = conditional_likelihoods(
-            model, tokenizer, rows, measured.prompts, precision, device
+            model,
+            tokenizer,
+            load_tokenizer(places["policy"]),
+            rows,
+            measured.prompts,
+            precision,
+            device,
         )
         found |= perplexity_metrics(
             own, measured.best, likely.nll, likely.tokens, likely.prompt_tokens
@@ -153,6 +164,7 @@ def _likelihoods(
 def _as_sampled(
     row: Mapping[str, Any], prompts: Mapping[str, str], encoder: QueryEncoder
 ) -> Example:
-    """The sampled tokens after the plain prompt, as the reference sees them."""
-    query = encoder.query_ids(prompts[row["prompt_id"]])
-    return Example(row["sample_id"], query, tuple(row["response_ids"]), query)
+    """The sampled tokens after their query, and for the reference after the plain prompt."""
+    plain = encoder.query_ids(prompts[row["prompt_id"]])
+    query, response = tuple(row["query_ids"]), tuple(row["response_ids"])
+    return Example(row["sample_id"], query, response, plain)

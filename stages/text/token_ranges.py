@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from stages.text.conditioning import PROBE, plain_ids
 from stages.text.ranges import CharRange
 
 UNFINISHED = "\ufffd"
@@ -21,6 +22,18 @@ def response_text(tokenizer: Any, token_ids: Sequence[int]) -> str:
     return tokenizer.decode(
         list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
+
+
+def continuation(tokenizer: Any, text: str, token_ids: Sequence[int]) -> str:
+    """An answer's text as it follows its prompt.
+
+    Vocabularies that mark where a word begins (T5's, Llama's first ones) drop the mark's blank
+    when the word is the first of what they decode; behind another text it is there.
+    """
+    before = plain_ids(tokenizer, PROBE)
+    alone = response_text(tokenizer, before)
+    whole = response_text(tokenizer, [*before, *token_ids])
+    return f" {text}" if whole == f"{alone} {text}" else text
 
 
 def token_ranges(tokenizer: Any, token_ids: Sequence[int], text: str) -> list[CharRange]:
