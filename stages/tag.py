@@ -57,7 +57,7 @@ def _tag(job: Job, samples: list[Path], scores: list[Path], out: Path) -> None:
         for name, side in better.items()
     }
     ids, prompts, codes = _identities(samples)
-    pool = _pool(job, settings, rules, scores, ids, codes)
+    pool, unscored = _pool(job, settings, rules, scores, ids, codes)
     groups = pool.groups if settings.scope == "per_prompt" else None
     quantiles, edges = assign_attributes(pool.scores, pool.present, rules, groups)
     vocabulary = phase_vocabulary(
@@ -83,7 +83,11 @@ def _tag(job: Job, samples: list[Path], scores: list[Path], out: Path) -> None:
                 )
             )
     write_table(edges_path, EDGES, _edge_rows(edges), lineage)
-    facts = {"attributes": list(rules), "tags": [found.text for found in tags]}
+    facts = {
+        "attributes": list(rules),
+        "tags": [found.text for found in tags],
+        "unscored": unscored,
+    }
     job.finish(
         "pool",
         str(writer.digest),
@@ -115,9 +119,12 @@ def _pool(
     scores: list[Path],
     ids: pa.Array,
     codes: NDArray[np.int64],
-) -> Pool:
-    """The pool after the last round, rebuilt from the score tables of all rounds."""
-    pool = Pool.empty(tuple(rules))
+) -> tuple[Pool, int]:
+    """The pool after the last round, rebuilt from the score tables of all rounds.
+
+    With it how many answers of the last round no scorer could judge.
+    """
+    pool, dropped = Pool.empty(tuple(rules)), 0
     seed = seed_from(job.recipe.seed, job.phase or "", "pool") % 2**63
     for number, path in enumerate(scores, start=1):
         if number > 1 and settings.pool.keep == "drop":
@@ -131,7 +138,7 @@ def _pool(
         raise UserError(
             "no sample has a score", scores[-1], "look at the scorer's log; the pool stays empty"
         )
-    return pool
+    return pool, dropped
 
 
 def _round_scores(

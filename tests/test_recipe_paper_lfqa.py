@@ -40,6 +40,7 @@ SHARED = {
     "phases.sft.update.optimizer.clip_grad": 1.0,
     "phases.sft.update.batch_size": 4,
     "phases.sft.update.dropout": True,
+    "phases.sft.update.max_response_tokens": 200,
     "phases.sft.best_by": "rouge.Lsum",
     "phases.sft.hand_on": "best",
     "phases.align.sample.decoding.temperature": 0.7,

@@ -139,6 +139,9 @@ class SftUpdate(TrainingSettings):
 
     kind: Literal["sft"]
     data: str = "demonstrations"
+    max_response_tokens: Positive | None = Field(
+        None, description="of an answer with its end token; a longer one loses its end; null: all"
+    )
 
 
 UpdateSettings = Annotated[ConditionalUpdate | SftUpdate | PpoUpdate, Field(discriminator="kind")]
