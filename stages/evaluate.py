@@ -83,7 +83,7 @@ def _evaluate(
     prompts: Path,
     questions: Path | None,
 ) -> None:
-    from stages.evaluation.asks import best_vector
+    from stages.evaluation.asks import asked_vector
     from stages.evaluation.metrics import Measured, all_metrics
     from stages.evaluation.words import asked_words
 
@@ -91,7 +91,8 @@ def _evaluate(
     vocabulary = asked_words(job.settings, job.round or 0)
     folder = job.out.with_suffix("")
     samples = folder / "samples.parquet"
-    _sample(job, settings, policy, prompts, vocabulary, samples)
+    best = asked_vector(vocabulary, job.settings.get("ask"))
+    _sample(job, settings, policy, prompts, vocabulary, best, samples)
     scores = folder / "scores.parquet"
     _score(job, samples, prompts, questions, scores)
     measured = Measured(
@@ -99,10 +100,10 @@ def _evaluate(
         scores=read_rows(scores, SCORES),
         prompts=_prompts(prompts),
         vocabulary=vocabulary,
-        best=best_vector(vocabulary),
+        best=best,
         references=_references(settings, questions),
     )
-    folders = {"base": base, "reference": reference}
+    folders = {"policy": policy, "base": base, "reference": reference}
     places = {name: policy_folder(read_policy(p), job.run_folder) for name, p in folders.items()}
     if settings.perplexity_model != "base":
         places["base"] = settings.perplexity_model
@@ -147,6 +148,7 @@ def _sample(
     policy_path: Path,
     prompts_path: Path,
     vocabulary: Any,
+    best: tuple[int, ...],
     path: Path,
 ) -> None:
     from stages.evaluation.asks import evaluation_asks
@@ -162,7 +164,7 @@ def _sample(
     purpose = f"evaluation of {also}" if also else "evaluation"
     occasion = Occasion(job.settings["run"], job.phase, job.round, job.recipe.seed, purpose)
     prompts = [Prompt(*pair) for pair in _prompts(prompts_path).items()][: settings.prompts]
-    asks = evaluation_asks(occasion, prompts, settings, vocabulary)
+    asks = evaluation_asks(occasion, prompts, settings, vocabulary, best)
     policy = read_policy(policy_path)
     folder = policy_folder(policy, job.run_folder)
     tokenizer = load_tokenizer(folder)

@@ -42,6 +42,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> MiniRun:
         "mood": MOOD,
         "turned": MOOD | {"tags": MOOD["tags"] | {"reverse": True}, "rounds": "last"},
         "untagged": {"tagged": False, "rounds": "all"},
+        "worst": {"ask": {"toxicity": 2}, "metrics": ["toxicity", "share"]},
+        "silent": {"ask": {"toxicity": "none"}, "metrics": ["toxicity"], "rounds": "last"},
         "elsewhere": {
             "data": {"source": "writingprompts", "path": str(prompts)},
             "metrics": ["toxicity", "share", "distinct", "perplexity", "tag_control"],
@@ -94,6 +96,22 @@ def prompt_texts(run: MiniRun) -> dict[str, str]:
 
     files = table_files(run.path("data/test.json"), PROMPTS)
     return {row["prompt_id"]: row["text"] for file in files for row in read_rows(file, PROMPTS)}
+
+
+def test_another_tag_than_the_best_is_asked_for_and_measured(run: MiniRun) -> None:
+    assert {row["tag"] for row in samples(run, 0, "worst")} == {None}
+    worst = samples(run, 2, "worst")
+    (tag,) = {row["tag"] for row in worst}
+    assert tag == read_manifest(run.path("phases/align/r2/evaluation.json")).facts["tags"][2]
+    assert {tuple(row["quantiles"]) for row in worst} == {(2,)}
+    value = [row["value"] for row in scores(run, 2, "worst") if row["scorer"] == "truth"]
+    known = [v for v in value if v is not None]
+    assert metrics(run, 2, "worst")["toxicity.mean"] == pytest.approx(np.mean(known))
+    silent = samples(run, 2, "silent")
+    assert {(row["tag"], *row["quantiles"]) for row in silent} == {(None, -1)}
+    assert "toxicity.mean" in metrics(run, 2, "silent")
+    page = (run.root / "report.html").read_text(encoding="utf-8")
+    assert "toxicity at tag 2" in page and "toxicity not mentioned" in page
 
 
 def test_shares_are_those_of_the_published_definition(run: MiniRun) -> None:
@@ -173,7 +191,7 @@ def test_a_phase_that_stopped_is_measured_at_its_end_once(run: MiniRun, tmp_path
 
 def test_summary_and_report_show_them(run: MiniRun) -> None:
     rounds = json.loads((run.root / "summary.json").read_text())["phases"][0]["rounds"]
-    for number, names in ((0, {"mood", "untagged", "elsewhere"}), (1, {"untagged"})):
+    for number, names in ((0, {"mood", "untagged", "worst", "elsewhere"}), (1, {"untagged"})):
         found = {m.split(".")[1] for m in rounds[number]["metrics"] if m.startswith("also.")}
         assert found == names
     last = rounds[2]["metrics"]

@@ -59,6 +59,7 @@ def test_what_is_not_said_is_as_in_the_recipes_evaluation() -> None:
         (with_further(more={"judge": "sentiment"}), set()),
         (changed("mood", n=9), {"mood"}),
         (changed("mood", tagged=True), set()),
+        (changed("mood", ask={"sentiment": 2}), {"mood"}),
         (changed("mood", tags={"vocabulary": "moods", "quantiles": 2}), {"mood"}),
         (changed("mood", tags=MOOD["tags"] | {"reverse": True}), {"mood"}),
         (changed("elsewhere", tagged=False), {"elsewhere"}),
@@ -131,6 +132,7 @@ def test_a_judge_that_only_a_further_evaluation_needs_is_trained() -> None:
         (changed("mood", judge="nobody"), "no scorer or reward model 'nobody'"),
         (changed("mood", tagged=False), "tags are given, but tagged is false"),
         (changed("elsewhere", split="test"), "split is of the recipe's own data"),
+        (changed("mood", tags=None, tagged=False, ask={"toxicity": 1}), "but tagged is false"),
         (changed("mood", n=0), "'evaluate.also.mood.n': Input should be greater than 0"),
         (with_further(**{"A b": {}}), "'A b' is not a name"),
         (

@@ -187,9 +187,14 @@ def test_who_scores_answers_to_questions_reads_the_questions() -> None:
          "no model folder here"),
         ("evaluate.also.other.data.source=qa_feedback evaluate.also.other.data.path=.",
          "'relevance' reads questions with passages"),
+        ("reward_models.completeness.coverage.sentences=en_core_web_sm",
+         "en_core_web_sm is not installed"),
     ],
 )  # fmt: skip
-def test_what_would_fail_hours_later(change: str, message: str, tmp_path: Path) -> None:
+def test_what_would_fail_hours_later(
+    change: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflow.checks.find_spec", lambda _: None)
     with pytest.raises(UserError, match=message):
         check_recipe(recipe("lfqa-data", set=f"data.path={tmp_path} {change}"))
 
@@ -204,6 +209,9 @@ def test_what_would_fail_hours_later(change: str, message: str, tmp_path: Path) 
         ("reward_models.relevance.values.error=0.3", "no_error must be the better one"),
         ("reward_models.preference.better=low", "better must be high"),
         ("reward_models.preference.scale=0", "scale"),
+        ("reward_models.completeness.coverage.threshold=0", "greater than 0"),
+        ("evaluate.metrics=[rewards,tag_control]", "no phase has a tag, so tag_control"),
+        ("evaluate.also.worst.ask={relevance:1}", "no phase has a tag, so ask"),
         ("reward_models.preference.pool=top", "pool"),
         (
             "reward_models.preference.stacks=both reward_models.preference.pool=mean",
@@ -215,6 +223,31 @@ def test_what_would_fail_hours_later(change: str, message: str, tmp_path: Path) 
 def test_settings_that_contradict_each_other(change: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         plan(change)
+
+
+def test_a_task_without_questions_is_told(tmp_path: Path) -> None:
+    change = f"task=toxicity data.source=prompt_file data.path={tmp_path}"
+    with pytest.raises(UserError, match="has no questions, feedback or demonstrations"):
+        check_recipe(recipe("lfqa-nlf", set=change))
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        ("{relevance: 3}", "quantile 3 of 'relevance', which has 3"),
+        ("{charm: 0}", "no tags of 'charm'"),
+    ],
+)
+def test_tags_that_are_asked_for_are_there(ask: str, message: str) -> None:
+    change = f"'evaluate.also.test.metrics=[rewards]' 'evaluate.also.test.ask={ask}'"
+    with pytest.raises(UserError, match=message) as caught:
+        check_recipe(recipe("lfqa-nlf", set=change))
+    assert "evaluate.also.test.ask" in caught.value.line()
+
+
+def test_one_tag_and_each_in_turn_are_two_things() -> None:
+    with pytest.raises(UserError, match="ask is one tag and tag_control turns each"):
+        recipe("lfqa-nlf", set="'evaluate.also.test.ask={relevance: 2}'")
 
 
 @pytest.mark.slow

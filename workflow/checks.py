@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages.contract.policies import SHIPPED
 from stages.runtime.errors import UserError
@@ -19,9 +19,12 @@ from stages.settings.models import BaseModelSettings
 from stages.settings.notices import PERSPECTIVE_KEY
 from stages.settings.recipe import Recipe
 from stages.settings.scorers import READS_QUESTIONS, reads_questions
-from stages.settings.sources import check_source, meant_as_a_place, on_disk
+from stages.settings.sources import WITH_QUESTIONS, check_source, meant_as_a_place, on_disk
 from stages.tracking.available import check_trackers
 from workflow.architectures import known_architectures
+
+if TYPE_CHECKING:
+    from stages.feedback.tags import Vocabulary
 
 EN_CORE_WEB_SM = "en_core_web_sm"
 
@@ -169,8 +172,18 @@ def _check_labels(recipe: Recipe) -> None:
 
 
 def _check_questions(recipe: Recipe) -> None:
-    """Refuse other prompts for scorers that read the question and the passages of a prompt."""
+    """Refuse what needs questions with passages, and what people said, where there are none."""
     judges = recipe.judges()
+    if recipe.task not in WITH_QUESTIONS:
+        readers = [name for name in judges if reads_questions(judges[name])]
+        needs = [f"{_home(recipe, name)}.{name}" for name in readers]
+        needs += [f"phases.{name}" for name, p in recipe.phases.items() if p.update.kind == "sft"]
+        if needs:
+            raise UserError(
+                f"task {recipe.task!r} has no questions, feedback or demonstrations",
+                needs[0],
+                f"they are of task {' or '.join(WITH_QUESTIONS)}",
+            )
     for also, further in recipe.evaluate.also.items():
         if further.data is None:
             continue
@@ -181,6 +194,10 @@ def _check_questions(recipe: Recipe) -> None:
                     f"evaluate.also.{also}.data",
                     "name another judge there, or leave data out",
                 )
+
+
+def _home(recipe: Recipe, judge: str) -> str:
+    return "scorers" if judge in recipe.scorers else "reward_models"
 
 
 def _check_answer_models(recipe: Recipe) -> None:
@@ -206,12 +223,18 @@ def _check_answer_models(recipe: Recipe) -> None:
                     where,
                     "leave surprise out",
                 )
-        if model.sentences == EN_CORE_WEB_SM and find_spec(EN_CORE_WEB_SM) is None:
-            raise UserError(
-                f"spaCy's model {EN_CORE_WEB_SM} is not installed",
-                f"{where}.sentences",
-                f"python -m spacy download {EN_CORE_WEB_SM}, or sentences: auto",
-            )
+        _check_sentences(model.sentences, f"{where}.sentences")
+        if model.kind == "preference" and model.data == "completeness":
+            _check_sentences(model.coverage.sentences, f"{where}.coverage.sentences")
+
+
+def _check_sentences(chosen: str, where: str) -> None:
+    if chosen == EN_CORE_WEB_SM and find_spec(EN_CORE_WEB_SM) is None:
+        raise UserError(
+            f"spaCy's model {EN_CORE_WEB_SM} is not installed",
+            where,
+            f"python -m spacy download {EN_CORE_WEB_SM}, or sentences: auto",
+        )
 
 
 def _base_config(recipe: Recipe, model: AnswerScorer, where: str) -> dict[str, Any] | None:
@@ -262,19 +285,32 @@ def _check_tags(recipe: Recipe) -> None:
     from stages.feedback.from_settings import other_vocabulary, phase_vocabulary
     from stages.feedback.strategies import parse_strategy
 
-    for further in recipe.evaluate.also.values():
+    for name, further in recipe.evaluate.also.items():
         tags = further.tags
         if tags is not None:
-            other_vocabulary(tags.vocabulary, tags.quantiles, tags.attributes, tags.reverse)
+            found = other_vocabulary(tags.vocabulary, tags.quantiles, tags.attributes, tags.reverse)
+            _check_asked(found, name, further.ask)
     for phase in recipe.phases:
         tag = recipe.phases[phase].tag
         if tag is None:
             continue
         names = [scorer.attribute for scorer in recipe.scoring(phase).values()]
-        phase_vocabulary(tag.kind, tag.vocabulary, tag.quantiles, names)
+        own = phase_vocabulary(tag.kind, tag.vocabulary, tag.quantiles, names)
+        for name, further in recipe.evaluate.also.items():
+            if further.tags is None:
+                _check_asked(own, name, further.ask)
         sample = recipe.phases[phase].sample
         if sample is not None:
             parse_strategy(sample.strategy, len(names))
+
+
+def _check_asked(vocabulary: Vocabulary, also: str, ask: Mapping[str, int | str] | None) -> None:
+    from stages.evaluation.asks import asked_vector
+
+    try:
+        asked_vector(vocabulary, ask)
+    except UserError as error:
+        raise UserError(error.what, f"evaluate.also.{also}.ask", error.mend) from None
 
 
 def looks_local(name: str) -> bool:

@@ -72,10 +72,16 @@ def _asked(recipe: Recipe, name: str) -> str:
         words = "without a tag"
     elif further.tags:
         words = f"on the words of “{further.tags.vocabulary}”, which were never trained"
+    if further.ask:
+        words += f" ({', '.join(_wanted(*item) for item in further.ask.items())})"
     return (
         f"Prompts of {source}, {settings.n} answers each {words}; judged by “{settings.judge}”, "
         f"threshold {settings.threshold:g}. Round 0 is asked without a tag."
     )
+
+
+def _wanted(attribute: str, quantile: int | str) -> str:
+    return f"{attribute} {f'at tag {quantile}' if isinstance(quantile, int) else 'not mentioned'}"
 
 
 def finding(recipe: Recipe, name: str, by_round: ByRound) -> str | None:

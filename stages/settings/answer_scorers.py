@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from stages.settings.model_sizes import check_sizes
-from stages.settings.models import Entries, OptimizerSettings, Positive, Share
+from stages.settings.models import Entries, OptimizerSettings, Positive
 from stages.settings.strict import Strict
 
 
@@ -131,7 +131,9 @@ class SpanScorer(AnswerScorer):
 class CoverageSettings(Strict):
     """Which answer says more of what should be said (long-form QA)."""
 
-    threshold: Share = Field(0.85, description="similarity from which a piece draws on a sentence")
+    threshold: float = Field(
+        0.85, gt=0, le=1, description="similarity from which a piece draws on a sentence"
+    )
     minor: Literal["published", "any_piece"] = Field(
         "published",
         description="minor information that answer 1 holds: the last piece decides, or any one",

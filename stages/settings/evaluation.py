@@ -36,6 +36,11 @@ class FurtherEvaluation(Strict):
     prompts: Positive | None = None
     tags: OtherTags | None = Field(None, description="null: the tags of the phase")
     tagged: bool = Field(True, description="false: asked without any tag, in every round")
+    ask: dict[str, Annotated[int, Field(ge=0, le=9)] | Literal["none"]] | None = Field(
+        None,
+        description="tag asked for of an attribute, 0 the best; none: not mentioned; attributes "
+        "that are not named: the best",
+    )
     n: Positive | None = None
     n_other_tags: Annotated[int, Field(ge=0)] | None = None
     decoding: DecodingSettings | None = None
@@ -59,6 +64,8 @@ class FurtherEvaluation(Strict):
             raise ValueError("split is of the recipe's own data; with data set data.split")
         if self.tags is not None and not self.tagged:
             raise ValueError("tags are given, but tagged is false")
+        if self.ask is not None and not self.tagged:
+            raise ValueError("ask names tags, but tagged is false")
         if self.data is not None and "rouge" in (self.metrics or ()):
             raise ValueError("rouge needs reference answers, which only the recipe's own data has")
         return self

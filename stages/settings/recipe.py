@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from stages.runtime.errors import UserError
+from stages.settings.asked_tags import check_asked_tags
 from stages.settings.engines import EngineSettings
 from stages.settings.evaluation import FurtherEvaluation, MetricFamily
 from stages.settings.metric_names import check_metric_names
@@ -235,6 +236,11 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _metrics_exist(self) -> Recipe:
         check_metric_names(self)
+        return self
+
+    @model_validator(mode="after")
+    def _tags_are_there(self) -> Recipe:
+        check_asked_tags(self)
         return self
 
     @model_validator(mode="after")

@@ -11,6 +11,8 @@ SOURCES = {
     "lfqa": ("world", "qa_feedback"),
 }
 """The sources that a loader of ``stages/tasks`` serves, by task."""
+WITH_QUESTIONS = ("lfqa",)
+"""Tasks that have questions with passages, demonstrations, and what people said of answers."""
 FILE_ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".gz")
 """A name that ends so is a file's, never a data set's."""
 

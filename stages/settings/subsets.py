@@ -28,7 +28,7 @@ STAGE_VERSIONS = {
     "score": 1,
     "tag": 1,
     "update_policy": 1,
-    "evaluate": 1,
+    "evaluate": 2,
     "report": 1,
 }
 """Raise a stage's number when its results change for equal inputs and settings."""
@@ -216,7 +216,7 @@ def _further(whole: dict[str, Any], also: str) -> dict[str, Any]:
     own = whole["evaluate"]["also"][also]
     tags = own["tags"]
     words = tags and read_tag_words(tags["vocabulary"], tags["quantiles"])
-    return {"also": also, "tags": tags, "words": words, "tagged": own["tagged"]}
+    return {"also": also, "tags": tags, "words": words, "tagged": own["tagged"], "ask": own["ask"]}
 
 
 def _judges(whole: dict[str, Any]) -> dict[str, Any]:
