@@ -5,6 +5,7 @@ An encoder, a decoder, the encoder of an encoder-decoder (T5 and its kin), or bo
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,8 +44,9 @@ def load_backbone(
         backbone, info = _kind(config, folder, both).from_pretrained(
             str(folder), dtype=dtype, output_loading_info=True, trust_remote_code=False
         )
-    # Encoders are published without the pooler that the library adds and that nothing here reads.
-    info["missing_keys"] = {key for key in info["missing_keys"] if not key.startswith("pooler.")}
+    if _drop_pooler(backbone):  # many encoders are published without one
+        missing = {key for key in info["missing_keys"] if not key.startswith("pooler.")}
+        info["missing_keys"] = missing
     refuse_missing(info, folder)
     return backbone.eval(), tokenizer
 
@@ -58,7 +60,9 @@ def fresh_backbone(
 ) -> PreTrainedModel:
     """New fp32 layers in eval mode, the same for the same seed; see ``fresh_policy``."""
     config = fresh_config(architecture, sizes, tokenizer)
-    return random_model(_kind(config, architecture, both), config, seed)
+    backbone = random_model(_kind(config, architecture, both), config, seed)
+    _drop_pooler(backbone)
+    return backbone
 
 
 @torch.no_grad()
@@ -137,6 +141,18 @@ def read_by_both(
 def has_global_attention(backbone: PreTrainedModel) -> bool:
     """Whether tokens can be chosen that attend to all others."""
     return backbone.config.model_type == "longformer"
+
+
+def _drop_pooler(backbone: Any) -> bool:
+    """Take off the layer that the library puts above the first state; say whether it is off.
+
+    Nothing here reads it, and where a checkpoint lacks it the library makes it up. Kept where the
+    architecture cannot do without.
+    """
+    if "add_pooling_layer" not in inspect.signature(type(backbone).__init__).parameters:
+        return False
+    backbone.pooler = None
+    return True
 
 
 def _kind(config: Any, where: str | Path, both: bool) -> Any:

@@ -1,8 +1,8 @@
-"""Train the last blocks only."""
+"""Which weights are not trained: the first blocks, and what no output depends on."""
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from stages.models.forward import bare
 from stages.runtime.errors import UserError
@@ -46,3 +46,28 @@ def freeze_blocks(model: nn.Module, unfrozen_layers_ratio: float) -> int:
         for block in stack[: len(stack) - kept] if kept else []:
             block.requires_grad_(False)
     return int(unfrozen_layers_ratio * len(stacks[0])) or len(stacks[0])
+
+
+def freeze_unread(model: nn.Module, output: Tensor) -> None:
+    """Freeze what ``output``, made by the model with gradient, does not depend on.
+
+    Processes that learn together wait for the gradient of all that is trained, and would wait for
+    these for ever. Experts stay trainable: which of them read a text, each text decides.
+    """
+    read: set[int] = set()
+
+    def note(parameter: Tensor) -> None:
+        read.add(id(parameter))
+        parameter.grad = None  # at once: all gradients together are as large as the model
+
+    hooks = [
+        parameter.register_post_accumulate_grad_hook(note)
+        for parameter in model.parameters()
+        if parameter.requires_grad
+    ]
+    output.sum().backward()
+    for hook in hooks:
+        hook.remove()
+    for name, parameter in model.named_parameters():
+        if id(parameter) not in read and "experts" not in name.split("."):
+            parameter.requires_grad_(False)

@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from stages.models.backbones import hidden_states, load_backbone, read_by_both
+from stages.models.backbones import PROBE, hidden_states, load_backbone, read_by_both
+from stages.models.freeze import freeze_unread
 from stages.models.pooling import Pool, pool
 from stages.models.surprise import check_surprise, most_surprising, surprises
 from stages.runtime.atomic import read_json, whole_folder, write_json
@@ -177,8 +178,11 @@ def new_headed_model(
 
 
 def headed(backbone: PreTrainedModel, shape: HeadShape, seed: int) -> HeadedModel:
-    """A new head on a backbone in memory, in eval mode, the same for the same seed."""
-    model = HeadedModel(backbone, shape)
+    """A new head on a backbone in memory, in eval mode, the same for the same seed.
+
+    Weights of the backbone that no output of this shape depends on are frozen.
+    """
+    model = HeadedModel(backbone, shape).eval()
     noise = torch.Generator().manual_seed(seed % 2**63)
     with torch.no_grad():
         for layer in (model.head, model.dense):
@@ -186,7 +190,17 @@ def headed(backbone: PreTrainedModel, shape: HeadShape, seed: int) -> HeadedMode
                 noisy = torch.randn(layer.weight.shape, generator=noise)
                 layer.weight.copy_(noisy / backbone.config.hidden_size**0.5)
                 layer.bias.zero_()
-    return model.eval()
+    with torch.enable_grad():
+        freeze_unread(model, _outputs_of_a_probe(model))
+    return model
+
+
+def _outputs_of_a_probe(model: HeadedModel) -> Tensor:
+    """Outputs of a short text, read as any text of the model's shape is."""
+    ids, size = torch.tensor([PROBE], device=model.backbone.device), len(PROBE)
+    splits = ids.new_tensor([size // 2]) if model.shape.both else None
+    places = ids.new_tensor([size // 2, size - 1]) if model.reads_marks else None
+    return model(ids, ids.new_tensor([size]), places, splits)
 
 
 def save_headed_model(

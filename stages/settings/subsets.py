@@ -23,7 +23,7 @@ STAGE_VERSIONS = {
     "train_base_model": 1,
     "adopt_policy": 1,
     "build_comparisons": 1,
-    "train_reward_model": 1,
+    "train_reward_model": 2,
     "sample": 1,
     "score": 1,
     "tag": 1,
