@@ -99,7 +99,7 @@ def longest_input(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) 
     if tokenizer.model_max_length < UNLIMITED:
         return int(tokenizer.model_max_length)
     positions = getattr(config, "max_position_embeddings", None)
-    if positions is None:
+    if positions is None or positions < 1:  # XLNet says -1
         return None
     # RoBERTa and its kin number positions from behind the pad token's id.
     shifted = config.model_type in ("roberta", "xlm-roberta", "camembert", "longformer")
