@@ -213,6 +213,13 @@ class Recipe(Strict):
             attributes = [known[name].attribute for name in self.evaluation(also).all_judges]
             if len(set(attributes)) < len(attributes):
                 raise ValueError(f"two judges of one attribute: {attributes}")
+        for phase, settings in self.phases.items():
+            attributes = [known[name].attribute for name in settings.score]
+            if settings.tag and len(set(attributes)) < len(attributes):
+                raise ValueError(
+                    f"phases.{phase}.score: two scorers of one attribute: {attributes}; a tag "
+                    "speaks of each attribute once, so name one scorer of each"
+                )
         for name in sorted(wanted):
             if known[name].kind == "world":
                 raise ValueError(f"scorer {name!r} is the world's truth; it judges, never trains")
