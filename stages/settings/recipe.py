@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from stages.runtime.errors import UserError
+from stages.settings.adapters import check_adapters
 from stages.settings.engines import EngineSettings
 from stages.settings.evaluation import FurtherEvaluation, MetricFamily
 from stages.settings.metric_names import check_metric_names
@@ -242,6 +243,11 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _metrics_exist(self) -> Recipe:
         check_metric_names(self)
+        return self
+
+    @model_validator(mode="after")
+    def _adapters_learn_as_told(self) -> Recipe:
+        check_adapters(self)
         return self
 
     @model_validator(mode="after")
