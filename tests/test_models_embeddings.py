@@ -82,6 +82,18 @@ def test_tokens_and_rows_survive_a_save_and_are_not_drawn_again(tmp_path: Path) 
     assert loaded.get_input_embeddings().weight.equal(before)
 
 
+def test_a_t5_with_a_head_of_its_own_keeps_it_when_its_tables_grow(tmp_path: Path) -> None:
+    model, tokenizer = tiny_t5(tied=False), tiny_tokenizer()
+    model.lm_head.weight = torch.nn.Parameter(2.0 * model.lm_head.weight.detach())
+    save_policy(model, tokenizer, tmp_path / "policy")
+    loaded, tokenizer = load_policy(tmp_path / "policy", torch.float32, "cpu")
+    ids = add_quantile_tokens(loaded, tokenizer, QUANTILES, seed=1)
+    head = loaded.get_output_embeddings().weight.detach()
+    assert head[:VOCAB].equal(model.lm_head.weight)
+    assert loaded.get_input_embeddings().weight[:VOCAB].equal(model.shared.weight)
+    assert not head[ids].equal(loaded.get_input_embeddings().weight[ids])
+
+
 def test_padded_tables_are_never_cut() -> None:
     model, tokenizer = tiny_t5(vocab_size=384), tiny_tokenizer()
     ids = add_quantile_tokens(model, tokenizer, QUANTILES, seed=1)

@@ -120,12 +120,18 @@ def test_each_mistake_is_one_line(change: dict[str, Any], message: str) -> None:
     assert "\n" not in caught.value.line()
 
 
-@pytest.mark.parametrize("decoding", [{"top_k": 20}, {"top_p": 0.9}])
-def test_raw_ratios_under_a_filter_are_refused(decoding: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="ratio raw is wrong under top_k or top_p"):
-        recipe(scale="test", set=ppo_set({"decoding": decoding}, ratio="raw"))
-    recipe(scale="test", set=ppo_set({"decoding": decoding}))
-    recipe(scale="test", set=ppo_set({"decoding": {"temperature": 0.5}}, ratio="raw"))
+@pytest.mark.parametrize(
+    "decoding", [{"top_k": 20}, {"top_p": 0.9}, {"temperature": 0.5}, {"min_new_tokens": 3}]
+)
+def test_raw_ratios_are_refused_of_answers_that_are_not_drawn_so(decoding: dict[str, Any]) -> None:
+    plain = {"temperature": 1.0, "min_new_tokens": 0, "top_k": 0, "top_p": 1.0}
+    (name,) = decoding
+    with pytest.raises(
+        UserError, match=rf"ratio raw is wrong under sample\.decoding\.{name}, which"
+    ):
+        recipe(scale="test", set=ppo_set({"decoding": plain | decoding}, ratio="raw"))
+    recipe(scale="test", set=ppo_set({"decoding": plain | decoding}))
+    recipe(scale="test", set=ppo_set({"decoding": plain}, ratio="raw"))
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,17 @@ def test_each_mistake_is_one_line_with_its_key(change: str, message: str) -> Non
     assert "set" in line
 
 
+@pytest.mark.parametrize("tag", ["{kind: language}", "{kind: token, vocabulary: quark}"])
+def test_two_scorers_of_one_attribute_are_no_tag(tag: str) -> None:
+    again = "scorers.words='{kind: lexicon, attribute: toxicity, better: low}'"
+    change = f"{again} phases.align.score=[toxicity,words] 'phases.align.tag={tag}'"
+    with pytest.raises(UserError) as caught:
+        recipe(scale="test", set=change)
+    assert "phases.align.score: two scorers of one attribute: ['toxicity', 'toxicity']" in (
+        caught.value.line()
+    )
+
+
 def test_a_bad_name_of_a_phase_is_refused() -> None:
     phase = recipe().model_dump(mode="json")["phases"]["align"]
     with pytest.raises(UserError, match="'A-b' is not a name"):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from stages.runtime.errors import UserError
@@ -94,7 +94,21 @@ def _ids(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> list[int]
 def _make_room(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Grow the tables to the tokenizer; tables padded beyond it are never cut."""
     if len(tokenizer) > embedding_rows(model):
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        grow_tables(model, len(tokenizer))
+
+
+def grow_tables(model: PreTrainedModel, rows: int) -> None:
+    """Grow the tables to ``rows``; what the new rows hold is for the caller to set."""
+    before = embedding_tables(model)
+    model.resize_token_embeddings(rows, mean_resizing=False)
+    head: Any = model.get_output_embeddings()
+    inputs: Any = model.get_input_embeddings()
+    own = [table for table in before[1:] if table.shape == before[0].shape]
+    if own and head.weight is inputs.weight:
+        # The library takes every T5 for tied: it has put the embedding in place of the head.
+        weight = head.weight.data.clone()
+        weight[: len(own[0])] = own[0]
+        head.weight = nn.Parameter(weight)
 
 
 def embedding_rows(model: PreTrainedModel) -> int:

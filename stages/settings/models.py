@@ -30,11 +30,13 @@ class OptimizerSettings(Strict):
 
 
 class LoraSettings(Strict):
-    """Low-rank adapters instead of all weights (Hu et al. 2021)."""
+    """Low-rank adapters instead of all weights (Hu et al. 2021): W + alpha / rank * BA."""
 
     rank: Positive = 16
     alpha: float = Field(32.0, gt=0)
-    dropout: Share = 0.0
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="of what goes into the adapter, where update.dropout is true"
+    )
     target_modules: list[str] | None = None
 
 

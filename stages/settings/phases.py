@@ -224,6 +224,8 @@ def _check_draw(draw: DrawSettings, score: list[str]) -> None:
 
 OF_TAGS = ("strategy", "first_round", "prompts_per_draw")
 """Settings of sampling that say which tags are asked for."""
+PLAIN = {"temperature": 1.0, "min_new_tokens": 0, "top_k": 0, "top_p": 1.0}
+"""The decoding that draws from the policy's own distribution."""
 
 
 def _check_ppo(update: PpoUpdate, sample: SampleSettings, score: list[str]) -> None:
@@ -236,10 +238,11 @@ def _check_ppo(update: PpoUpdate, sample: SampleSettings, score: list[str]) -> N
             raise ValueError(f"update.rewards.{name}: no scorer of that name stands in score")
     if decoding.temperature == 0.0:
         raise ValueError("update.kind ppo learns from drawn answers: sample.decoding.temperature")
-    if update.ratio == "raw" and (decoding.top_k > 0 or decoding.top_p < 1.0):
+    shaping = [name for name, plain in PLAIN.items() if getattr(decoding, name) != plain]
+    if update.ratio == "raw" and shaping:
         raise ValueError(
-            "update.ratio raw is wrong under top_k or top_p, which change what is drawn; "
-            "set update.ratio: processed"
+            f"update.ratio raw is wrong under sample.decoding.{shaping[0]}, which changes what is "
+            "drawn; set update.ratio: processed"
         )
     if update.online is not None and sample.engine != "hf":
         raise ValueError("update.online samples from the policy in training: sample.engine hf")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from stages.runtime.errors import UserError
+from stages.settings.adapters import check_adapters
 from stages.settings.asked_tags import check_asked_tags
 from stages.settings.engines import EngineSettings
 from stages.settings.evaluation import FurtherEvaluation, MetricFamily
@@ -214,6 +215,13 @@ class Recipe(Strict):
             attributes = [known[name].attribute for name in self.evaluation(also).all_judges]
             if len(set(attributes)) < len(attributes):
                 raise ValueError(f"two judges of one attribute: {attributes}")
+        for phase, settings in self.phases.items():
+            attributes = [known[name].attribute for name in settings.score]
+            if settings.tag and len(set(attributes)) < len(attributes):
+                raise ValueError(
+                    f"phases.{phase}.score: two scorers of one attribute: {attributes}; a tag "
+                    "speaks of each attribute once, so name one scorer of each"
+                )
         for name in sorted(wanted):
             if known[name].kind == "world":
                 raise ValueError(f"scorer {name!r} is the world's truth; it judges, never trains")
@@ -234,13 +242,10 @@ class Recipe(Strict):
         return self
 
     @model_validator(mode="after")
-    def _metrics_exist(self) -> Recipe:
+    def _parts_fit(self) -> Recipe:
         check_metric_names(self)
-        return self
-
-    @model_validator(mode="after")
-    def _tags_are_there(self) -> Recipe:
         check_asked_tags(self)
+        check_adapters(self)
         return self
 
     @model_validator(mode="after")

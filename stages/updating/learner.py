@@ -19,10 +19,13 @@ from stages.models.forward import bare
 from stages.models.freeze import freeze_blocks
 from stages.models.load import load_policy, save_policy
 from stages.models.lora import (
+    LiftedLora,
     LoraSettings,
     add_lora,
     is_lora_policy,
+    lift_lora,
     load_lora_policy,
+    put_back,
     save_lora_policy,
 )
 from stages.models.precision import Precision
@@ -44,7 +47,8 @@ class Workplace:
 class Learner:
     """A policy in fp32 with its tokenizer, from ``folder``.
 
-    ``lora``: the recipe's adapter, or None for all weights; ``continued``: the adapter is there.
+    ``lora``: the recipe's adapter, or None for all weights; ``continued``: the adapter is there;
+    ``lifted``: it was taken off for a while.
     """
 
     model: Any
@@ -53,10 +57,20 @@ class Learner:
     place: Workplace
     lora: Mapping[str, Any] | None
     continued: bool
+    lifted: LiftedLora | None = None
+
+    def open_tables(self) -> Any:
+        """The model as tokens can be added to it; ``adapt`` is to follow."""
+        if self.continued and self.lifted is None:
+            self.model, self.lifted = lift_lora(self.model)
+        return self.model
 
     def adapt(self, unfrozen_layers: float, new_ids: Sequence[int] = ()) -> None:
         """Choose what is trained: an adapter and the rows of new tokens, or the last blocks."""
-        if self.lora and not self.continued:
+        if self.lifted is not None:
+            self.model = put_back(self.model, self.lifted, new_ids)
+            self.lifted = None
+        elif self.lora and not self.continued:
             shape = lora_shape(self.lora)
             self.model = add_lora(self.model, shape, self.folder, self.place.seed, new_ids)
         elif not self.lora:
@@ -100,4 +114,4 @@ def open_reference(job: Job, reference: Path, learner: Learner) -> tuple[Referen
 def lora_shape(lora: Mapping[str, Any]) -> LoraSettings:
     """The recipe's adapter as the models' room has it."""
     targets = tuple(lora["target_modules"] or ())
-    return LoraSettings(lora["rank"], int(lora["alpha"]), lora["dropout"], targets)
+    return LoraSettings(lora["rank"], lora["alpha"], lora["dropout"], targets)

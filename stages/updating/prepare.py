@@ -22,7 +22,7 @@ from stages.learning.losses import ConditionalWeights
 from stages.learning.sft import SftUpdater
 from stages.learning.trainer import Trainer
 from stages.models.embeddings import add_quantile_tokens, add_separator, new_columns
-from stages.models.forward import bare, columns
+from stages.models.forward import columns
 from stages.runtime.events import event
 from stages.runtime.signals import stop_requested
 from stages.settings.phases import ConditionalUpdate, SftUpdate
@@ -105,7 +105,9 @@ def _grow(job: Job, learner: Learner) -> tuple[Vocabulary | None, list[int]]:
     vocabulary = phase_vocabulary(
         tag["kind"], tag["vocabulary"], tag["quantiles"], job.settings["attributes"]
     )
-    model, tokenizer = bare(learner.model), learner.tokenizer
+    if not vocabulary.new_tokens and not tag["separator"]:
+        return vocabulary, []
+    model, tokenizer = learner.open_tables(), learner.tokenizer
     ids: list[int] = []
     if vocabulary.new_tokens:
         ids += add_quantile_tokens(model, tokenizer, vocabulary.new_tokens, learner.place.seed)
