@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stages.contract.policies import SHIPPED
 from stages.runtime.errors import UserError
@@ -22,9 +22,7 @@ from stages.settings.scorers import READS_QUESTIONS, reads_questions
 from stages.settings.sources import WITH_QUESTIONS, check_source, meant_as_a_place, on_disk
 from stages.tracking.available import check_trackers
 from workflow.architectures import known_architectures
-
-if TYPE_CHECKING:
-    from stages.feedback.tags import Vocabulary
+from workflow.tag_checks import check_tags
 
 EN_CORE_WEB_SM = "en_core_web_sm"
 
@@ -39,7 +37,7 @@ def check_recipe(recipe: Recipe) -> None:
     _check_answer_models(recipe)
     _check_keys(recipe)
     _check_engines(recipe)
-    _check_tags(recipe)
+    check_tags(recipe)
     check_trackers(recipe.log)
 
 
@@ -279,38 +277,6 @@ def _check_engines(recipe: Recipe) -> None:
                 f"{key}.engine: vllm",
                 "choose engine: hf",
             )
-
-
-def _check_tags(recipe: Recipe) -> None:
-    from stages.feedback.from_settings import other_vocabulary, phase_vocabulary
-    from stages.feedback.strategies import parse_strategy
-
-    for name, further in recipe.evaluate.also.items():
-        tags = further.tags
-        if tags is not None:
-            found = other_vocabulary(tags.vocabulary, tags.quantiles, tags.attributes, tags.reverse)
-            _check_asked(found, name, further.ask)
-    for phase in recipe.phases:
-        tag = recipe.phases[phase].tag
-        if tag is None:
-            continue
-        names = [scorer.attribute for scorer in recipe.scoring(phase).values()]
-        own = phase_vocabulary(tag.kind, tag.vocabulary, tag.quantiles, names)
-        for name, further in recipe.evaluate.also.items():
-            if further.tags is None:
-                _check_asked(own, name, further.ask)
-        sample = recipe.phases[phase].sample
-        if sample is not None:
-            parse_strategy(sample.strategy, len(names))
-
-
-def _check_asked(vocabulary: Vocabulary, also: str, ask: Mapping[str, int | str] | None) -> None:
-    from stages.evaluation.asks import asked_vector
-
-    try:
-        asked_vector(vocabulary, ask)
-    except UserError as error:
-        raise UserError(error.what, f"evaluate.also.{also}.ask", error.mend) from None
 
 
 def looks_local(name: str) -> bool:
