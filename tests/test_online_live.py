@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_models import END, tiny_gpt2, tiny_llama, tiny_t5, tiny_tokenizer
+from tiny_models import DECODERS, END, tiny_gpt2, tiny_llama, tiny_t5, tiny_tokenizer
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -15,18 +16,15 @@ from transformers.pytorch_utils import Conv1D
 from stages.generation.protocol import Decoding, Request
 from stages.models.embeddings import add_separator
 from stages.models.forward import bare
-from stages.models.lora import LoraSettings, add_lora
+from stages.models.load import load_policy, save_policy
+from stages.models.lora import LoraSettings, add_lora, save_lora_policy
 from stages.online.live import LivePolicy
 
 ADAPTER = LoraSettings(rank=4, alpha=8)
 SCALE = 2.0
 """Of an adapter's product: alpha / rank."""
-FAMILIES: dict[str, Callable[..., PreTrainedModel]] = {
-    "gpt2": tiny_gpt2,
-    "llama": tiny_llama,
-    "t5": tiny_t5,
-}
-KINDS = [(name, lora) for name in FAMILIES for lora in (False, True)]
+FAMILIES: dict[str, Callable[..., PreTrainedModel]] = {**DECODERS, "t5": tiny_t5}
+KINDS = [(name, lora) for name in ("gpt2", "llama", "t5") for lora in (False, True)]
 
 
 def policy_of(name: str, lora: bool) -> Any:
@@ -143,6 +141,29 @@ def test_in_fp32_the_policy_itself_is_sampled_from(lora: bool) -> None:
     live = LivePolicy(policy, tiny_tokenizer(), "fp32", slots=4)
     live.refresh()
     assert live.engine.model is bare(policy)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_twin_is_what_an_offline_round_would_load(
+    name: str, lora: bool, tmp_path: Path
+) -> None:
+    """Tables of positions too: they are in no checkpoint, and loading makes them in fp32."""
+    policy, tokenizer = policy_of(name, lora), tiny_tokenizer()
+    live = live_of(policy)
+    learn(policy)
+    live.refresh()
+    save = save_lora_policy if lora else save_policy
+    save(policy, tokenizer, tmp_path / "policy")
+    loaded, _ = load_policy(tmp_path / "policy", torch.bfloat16, "cpu")
+    theirs, ours = (
+        dict(model.named_parameters()) | dict(model.named_buffers())
+        for model in (loaded, live.twin)
+    )
+    assert ours.keys() == theirs.keys()
+    for key, values in ours.items():
+        assert values.dtype == theirs[key].dtype, key
+        assert values.equal(theirs[key]), key
 
 
 def test_it_samples_what_the_policy_of_now_prefers() -> None:
