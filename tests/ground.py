@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from stages.artifacts.lineage import InputRef, Lineage
+from stages.artifacts.manifest import Manifest, write_manifest
 from stages.artifacts.schemas import TableKind
+from stages.artifacts.store import write_table
 
 SETTINGS = {"version": 1, "seed": 3}
 
@@ -37,6 +41,22 @@ def rows_of_kind(kind: TableKind, count: int, start: int = 0) -> list[dict[str, 
         {field.name: _cell(field, index) for field in kind.schema}
         for index in range(start, start + count)
     ]
+
+
+def table_with_manifest(
+    manifest: Path, kind: TableKind, rows: Sequence[dict[str, Any]], files: int = 1
+) -> Path:
+    """A table in ``files`` files, and its manifest; columns that a row leaves out hold anything."""
+    whole = [
+        any_row | row for any_row, row in zip(rows_of_kind(kind, len(rows)), rows, strict=True)
+    ]
+    size = -(-len(whole) // files)
+    names = [f"{manifest.stem}-{part}.parquet" for part in range(files)]
+    for part, name in enumerate(names):
+        own = whole[part * size : (part + 1) * size]
+        write_table(manifest.parent / name, kind, own, lineage())
+    write_manifest(manifest, Manifest(kind.name, "1-00", tuple(names), lineage(), len(whole)))
+    return manifest
 
 
 def _cell(field: pa.Field, index: int) -> Any:

@@ -44,4 +44,13 @@ def _whole(policy: Any) -> Any:
 
 
 def _copied(policy: Any) -> Any:
-    return copy.deepcopy(_whole(policy)).to(torch.bfloat16).requires_grad_(False).eval()
+    """A copy rounded as loading rounds a saved policy: what a checkpoint holds, nothing else.
+
+    Tables of positions are made anew by loading, in fp32; rounded, rotary ones would turn the
+    later positions by a wrong angle.
+    """
+    twin = copy.deepcopy(_whole(policy))
+    for values in twin.state_dict(keep_vars=True).values():
+        if values.is_floating_point():
+            values.data = values.data.to(torch.bfloat16)
+    return twin.requires_grad_(False).eval()
