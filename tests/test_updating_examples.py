@@ -61,6 +61,7 @@ def demonstrated(
     tokenizer: Any = None,
     longest: int | None = None,
     number: int = 1,
+    **update: Any,
 ) -> tuple[dict[str, Example], list[str]]:
     """Examples and order of prompts and responses, which stand in two files."""
     tokenizer = tokenizer or words_tokenizer()
@@ -73,7 +74,7 @@ def demonstrated(
         ],
         files=2,
     )
-    settings = parse(SftUpdate, {"kind": "sft", **UPDATE}, "update")
+    settings = parse(SftUpdate, {"kind": "sft", **UPDATE, **update}, "update")
     encoder = QueryEncoder(tokenizer, longest)
     return demonstration_examples(path, encoder, tokenizer, settings, seed=5, number=number)
 
@@ -86,6 +87,23 @@ def test_a_demonstration_teaches_its_response_and_then_the_end(tmp_path: Path) -
         "d1": Example("d1", (WHO,), (THE, TOWN, SLEEPS, END), (WHO,)),
         "d2": Example("d2", (THE, TOWN), (END,), (THE, TOWN)),
     }
+
+
+@pytest.mark.parametrize(
+    ("most", "learnt"),
+    [
+        (4, (THE, TOWN, SLEEPS, END)),
+        (3, (THE, TOWN, END)),
+        (1, (END,)),
+        (None, (THE, TOWN, SLEEPS, END)),
+    ],
+)
+def test_a_long_response_loses_its_end_and_is_ended(
+    most: int | None, learnt: tuple[int, ...], tmp_path: Path
+) -> None:
+    rows = [("who", "the town sleeps"), ("the mill", "")]
+    examples, _ = demonstrated(tmp_path, rows, max_response_tokens=most)
+    assert [e.response_ids for e in examples.values()] == [learnt, (END,)]
 
 
 def test_one_end_token_whatever_the_tokenizer_ends_its_texts_with(tmp_path: Path) -> None:
