@@ -22,12 +22,17 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from benchmarks.control import pooled_control
 from benchmarks.qualities import before_and_after, turned
+from stages.artifacts.manifest import read_manifest
+from stages.reporting.costs import stage_costs
 from stages.runtime.atomic import write_json
+from stages.settings import layout
+from stages.settings.recipe import load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 EVIDENCE = ROOT / "docs" / "evidence"
@@ -136,6 +141,25 @@ def questions(
     return measured
 
 
+def real_rows() -> dict[str, Any]:
+    """Reward models of both kinds on 400 real rows of feedback; RONDO_SHARED names the data."""
+    data = Path(os.environ["RONDO_SHARED"]) / "data" / "lfqa"
+    run = "evidence-lfqa-data-s1"
+    settings = ("recipe=lfqa-data", "scale=tiny", f"run={run}", f"set=data.path={data}")
+    wall = snakemake(2, *settings, targets=("reward_models",))
+    root = ROOT / "results" / run
+    recipe = load_recipe(root / "recipe.yaml")
+    costs = stage_costs(recipe, root, ())
+    return {
+        "models": {
+            name: dict(read_manifest(root / layout.reward_model(name)).facts)
+            for name in recipe.reward_models
+        },
+        "stages": {stage: asdict(cost) for stage, cost in costs.items()},
+        "wall_s": round(wall, 1),
+    }
+
+
 def _of_one(folder: Path, phases: tuple[str, ...]) -> dict[str, Any]:
     summary = summary_of(folder.name)
     found = {name: before_and_after([folder], name) for name in phases}
@@ -161,19 +185,20 @@ CELLS: dict[str, dict[str, Callable[[], dict[str, Any]]]] = {
         "lfqa-nlf": questions("lfqa-nlf", "align", turns=True),
         "lfqa-quark": questions("lfqa-quark", "align", turns=True),
         "lfqa-ppo": questions("lfqa-fgrlhf", "align", "holistic"),
+        "lfqa-real": real_rows,
         "lfqa-strategies": questions("lfqa-strategies", *STRATEGIES, seeds=(1,)),
     },
 }
 """Cells by issue. No two cells have one name."""
 
 
-def snakemake(cores: int, *config: str) -> float:
+def snakemake(cores: int, *config: str, targets: tuple[str, ...] = ()) -> float:
     """One run from nothing, or from where it stands; seconds that it took.
 
     Runs side by side share no file, and two that start at once trip over each other's locks.
     """
     start = time.monotonic()
-    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--nolock"]
+    command = [sys.executable, "-m", "snakemake", *targets, "--cores", str(cores), "--nolock"]
     command += ["--config", *config]
     subprocess.run(command, cwd=ROOT, check=True)
     return time.monotonic() - start

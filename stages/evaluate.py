@@ -83,9 +83,9 @@ def _evaluate(
     prompts: Path,
     questions: Path | None,
 ) -> None:
-    from stages.evaluation.asks import asked_vector
     from stages.evaluation.metrics import Measured, all_metrics
     from stages.evaluation.words import asked_words
+    from stages.feedback.asked import asked_vector
 
     settings = parse(EvaluationSettings, job.settings["evaluate"], "evaluate")
     vocabulary = asked_words(job.settings, job.round or 0)

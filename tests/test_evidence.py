@@ -176,3 +176,20 @@ def test_five_strategies_stand_side_by_side() -> None:
     assert len(phases) == 5
     for found in phases.values():
         assert found["after"]["sum"]["value"] > found["before"]["sum"]["value"]
+
+
+def test_reward_models_of_both_kinds_train_on_the_real_rows() -> None:
+    """To the end, measured on held-out questions beside what a constant answer reaches."""
+    models = cell("lfqa-real", "C")["models"]
+    assert set(models) == {"relevance", "factuality", "completeness", "preference"}
+    for name, constants in (
+        ("relevance", ("all_error", "all_no_error")),
+        ("factuality", ("all_error", "all_no_error")),
+        ("completeness", ("always_first", "always_second")),
+        ("preference", ("always_first", "always_second")),
+    ):
+        found = models[name]["metrics"]
+        assert models[name]["kept_step"] > 0
+        assert sum(found[f"accuracy.{constant}"] for constant in constants) == pytest.approx(1)
+        assert 0 < found["accuracy"] < 1
+        assert found["segments" if "all_error" in constants else "pairs"] > 100

@@ -27,7 +27,7 @@ def test_a_run_unlearns_toxicity_and_keeps_its_language(tmp_path: Path) -> None:
         [
             *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
             *("--directory", str(tmp_path), "--profile", str(ROOT / "profiles/default")),
-            *("--cores", "1", "--config", *settings, f"results={tmp_path / 'results'}"),
+            *("--cores", "2", "--config", *settings, f"results={tmp_path / 'results'}"),
         ],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},

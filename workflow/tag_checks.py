@@ -37,7 +37,7 @@ def check_tags(recipe: Recipe) -> None:
 
 
 def _check_asked(vocabulary: Vocabulary, also: str, ask: Mapping[str, int | str] | None) -> None:
-    from stages.evaluation.asks import asked_vector
+    from stages.feedback.asked import asked_vector
 
     try:
         asked_vector(vocabulary, ask)

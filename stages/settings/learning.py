@@ -24,10 +24,12 @@ class LearnerSettings(Strict):
     unfrozen_layers: float = Field(1.0, gt=0, le=1, description="share of the blocks, from the end")
     dropout: bool = False
     pack_tokens: Positive | None = Field(
-        None, description="tokens of one packed row; null: 512 on a CPU, 2048 elsewhere"
+        None, description="tokens of one packed row; null: 256 on a CPU, 2048 elsewhere"
     )
     pass_tokens: Positive | None = Field(
-        None, description="tokens of one forward pass; null: 512 on a CPU, 16384 elsewhere"
+        None,
+        description="tokens of one forward pass; null: 256 on a CPU (4096 of an "
+        "encoder-decoder), 16384 elsewhere",
     )
     checkpoint_every: Positive = 100
     chunk_logits: Positive | None = Field(None, description="positions at a time; null: automatic")
