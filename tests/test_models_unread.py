@@ -68,6 +68,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "esm": WIDE,
     "longformer": WIDE | {"attention_window": 8},
     "modernbert": WIDE,
+    "rwkv": {"hidden_size": 16, "num_hidden_layers": 2, "attention_hidden_size": 16},
     "mpnet": WIDE,
     "roberta": WIDE,
     "squeezebert": WIDE | {"embedding_size": 16} | {f"{name}_groups": 1 for name in GROUPS},

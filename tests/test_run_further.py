@@ -42,8 +42,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> MiniRun:
         "mood": MOOD,
         "turned": MOOD | {"tags": MOOD["tags"] | {"reverse": True}, "rounds": "last"},
         "untagged": {"tagged": False, "rounds": "all"},
-        "worst": {"ask": {"toxicity": 2}, "metrics": ["toxicity", "share"]},
-        "silent": {"ask": {"toxicity": "none"}, "metrics": ["toxicity"], "rounds": "last"},
+        "worst": {"ask": {"toxicity": "worst"}, "metrics": ["toxicity", "share"]},
+        "silent": {"ask": {"toxicity": "none"}, "rounds": "last"},
         "elsewhere": {
             "data": {"source": "writingprompts", "path": str(prompts)},
             "metrics": ["toxicity", "share", "distinct", "perplexity", "tag_control"],
@@ -111,7 +111,7 @@ def test_another_tag_than_the_best_is_asked_for_and_measured(run: MiniRun) -> No
     assert {(row["tag"], *row["quantiles"]) for row in silent} == {(None, -1)}
     assert "toxicity.mean" in metrics(run, 2, "silent")
     page = (run.root / "report.html").read_text(encoding="utf-8")
-    assert "toxicity at tag 2" in page and "toxicity not mentioned" in page
+    assert "toxicity at its worst" in page and "toxicity not mentioned" in page
 
 
 def test_shares_are_those_of_the_published_definition(run: MiniRun) -> None:

@@ -239,10 +239,38 @@ def test_a_task_without_questions_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_tags_that_are_asked_for_are_there(ask: str, message: str) -> None:
-    change = f"'evaluate.also.test.metrics=[rewards]' 'evaluate.also.test.ask={ask}'"
+    change = f"'evaluate.also.low.ask={ask}'"
     with pytest.raises(UserError, match=message) as caught:
         check_recipe(recipe("lfqa-nlf", set=change))
-    assert "evaluate.also.test.ask" in caught.value.line()
+    assert "evaluate.also.low.ask" in caught.value.line()
+
+
+def test_phases_without_the_tags_that_are_asked_for_are_left_out() -> None:
+    """SFT has no tags; of the metrics that are taken over, turning tags is not one."""
+    found = recipe("lfqa-nlf", set="'evaluate.also.low.ask={relevance: worst}'")
+    check_recipe(found)
+    made = [path for path in Plan(found).further_evaluations() if "/low." in path]
+    assert {path.split("/")[-4] for path in made} == {"align"} and len(made) == 2
+    assert found.evaluation("low").metrics == [
+        name for name in found.evaluate.metrics if name != "tag_control"
+    ]
+
+
+def test_methods_with_other_numbers_of_tags_are_asked_for_their_worst() -> None:
+    """As phases side by side from one policy."""
+    base = recipe("lfqa-nlf").phases["align"].model_dump(mode="json")
+    base |= {"start_from": "sft", "tag": {"kind": "token", "quantiles": 5}}
+    base["tag"] |= {"vocabulary": "quark_attributes"}
+    for ask, fits in (("worst", True), (4, False)):
+        change = {
+            "phases": {"more": base},
+            "evaluate": {"also": {"low": {"ask": {"relevance": ask}}}},
+        }
+        if fits:
+            check_recipe(recipe("lfqa-nlf", set=change))
+        else:
+            with pytest.raises(UserError, match="quantile 4 of 'relevance', which has 3"):
+                check_recipe(recipe("lfqa-nlf", set=change))
 
 
 def test_one_tag_and_each_in_turn_are_two_things() -> None:

@@ -89,8 +89,8 @@ class Plan:
             self.path(layout.also(name, number, also))
             for name, phase in self.recipe.phases.items()
             for number in range(phase.rounds + 1)
-            for also, settings in self.recipe.evaluate.also.items()
-            if number in settings.rounds_of(phase.rounds)
+            for also in self.recipe.evaluate.also
+            if number in self.recipe.further_rounds(name, also)
         ]
 
     def pools(self) -> list[str]:

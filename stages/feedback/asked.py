@@ -15,23 +15,26 @@ def asked_vector(
 ) -> tuple[int, ...]:
     """The tag under which a policy is measured; without tags, none.
 
-    The best of every attribute, or what ``ask`` says of it: ``none`` leaves it unmentioned. What
-    the tags do not know is a UserError.
+    The best of every attribute, or what ``ask`` says of it: a quantile, ``worst`` for the last,
+    ``none`` to leave it unmentioned. Attributes that have no tags here are passed over: they are
+    of another phase. A quantile that there is not is a UserError.
     """
     if vocabulary is None:
         return ()
-    wanted = dict(ask or {})
-    asked = []
-    for attribute, count in zip(vocabulary.attributes, vocabulary.quantiles, strict=True):
-        quantile = wanted.pop(attribute, BEST)
-        if isinstance(quantile, int) and quantile >= count:
-            raise UserError(
-                f"quantile {quantile} of {attribute!r}, which has {count}",
-                "ask",
-                f"0 is the best, {count - 1} the worst",
-            )
-        asked.append(quantile if isinstance(quantile, int) else NOT_MENTIONED)
-    if wanted:
-        known = ", ".join(vocabulary.attributes)
-        raise UserError(f"no tags of {next(iter(wanted))!r}", "ask", f"there are tags of {known}")
-    return tuple(asked)
+    wanted = ask or {}
+    return tuple(
+        _quantile(attribute, count, wanted.get(attribute, BEST))
+        for attribute, count in zip(vocabulary.attributes, vocabulary.quantiles, strict=True)
+    )
+
+
+def _quantile(attribute: str, count: int, wanted: int | str) -> int:
+    if isinstance(wanted, str):
+        return {"none": NOT_MENTIONED, "worst": count - 1}[wanted]
+    if wanted >= count:
+        raise UserError(
+            f"quantile {wanted} of {attribute!r}, which has {count}",
+            "ask",
+            f"0 is the best, {count - 1} the worst",
+        )
+    return wanted

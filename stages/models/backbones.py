@@ -48,6 +48,7 @@ def load_backbone(
         missing = {key for key in info["missing_keys"] if not key.startswith("pooler.")}
         info["missing_keys"] = missing
     refuse_missing(info, folder)
+    _keep_weights_in_place(backbone.config)
     return backbone.eval(), tokenizer
 
 
@@ -60,6 +61,7 @@ def fresh_backbone(
 ) -> PreTrainedModel:
     """New fp32 layers in eval mode, the same for the same seed; see ``fresh_policy``."""
     config = fresh_config(architecture, sizes, tokenizer)
+    _keep_weights_in_place(config)
     backbone = random_model(_kind(config, architecture, both), config, seed)
     _drop_pooler(backbone)
     return backbone
@@ -141,6 +143,13 @@ def read_by_both(
 def has_global_attention(backbone: PreTrainedModel) -> bool:
     """Whether tokens can be chosen that attend to all others."""
     return backbone.config.model_type == "longformer"
+
+
+def _keep_weights_in_place(config: Any) -> None:
+    """RWKV changes its weights (for fp16 alone) and its state (for generation alone) in place when
+    it is in eval mode; no gradient survives that."""
+    if hasattr(config, "rescale_every"):
+        config.rescale_every, config.use_cache = 0, False
 
 
 def _drop_pooler(backbone: Any) -> bool:

@@ -189,8 +189,8 @@ def _made(recipe: Recipe, root: Path) -> Iterator[Made]:
             places += [layout.in_round(phase, number, kind) for kind in kinds]
             places += [
                 layout.also(phase, number, name)
-                for name, further in recipe.evaluate.also.items()
-                if number in further.rounds_of(settings.rounds)
+                for name in recipe.evaluate.also
+                if number in recipe.further_rounds(phase, name)
             ]
     for place in places:
         path = root / place

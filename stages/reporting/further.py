@@ -81,7 +81,9 @@ def _asked(recipe: Recipe, name: str) -> str:
 
 
 def _wanted(attribute: str, quantile: int | str) -> str:
-    return f"{attribute} {f'at tag {quantile}' if isinstance(quantile, int) else 'not mentioned'}"
+    if isinstance(quantile, int):
+        return f"{attribute} at tag {quantile}"
+    return f"{attribute} at its worst" if quantile == "worst" else f"{attribute} not mentioned"
 
 
 def finding(recipe: Recipe, name: str, by_round: ByRound) -> str | None:

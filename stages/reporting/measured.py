@@ -30,8 +30,8 @@ def further_metrics(
     That of a phase's end stands with the last round that did its work, ``last``.
     """
     found: dict[str, dict[int, dict[str, Metric]]] = {}
-    for name, further in recipe.evaluate.also.items():
-        for asked in further.rounds_of(recipe.phases[phase].rounds):
+    for name in recipe.evaluate.also:
+        for asked in recipe.further_rounds(phase, name):
             path = root / layout.also(phase, asked, name)
             if read_manifest(path, METRICS.name).stopped is None:
                 found.setdefault(name, {})[min(asked, last)] = read_metrics(path)

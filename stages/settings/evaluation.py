@@ -36,10 +36,10 @@ class FurtherEvaluation(Strict):
     prompts: Positive | None = None
     tags: OtherTags | None = Field(None, description="null: the tags of the phase")
     tagged: bool = Field(True, description="false: asked without any tag, in every round")
-    ask: dict[str, Annotated[int, Field(ge=0, le=9)] | Literal["none"]] | None = Field(
+    ask: dict[str, Annotated[int, Field(ge=0, le=9)] | Literal["worst", "none"]] | None = Field(
         None,
-        description="tag asked for of an attribute, 0 the best; none: not mentioned; attributes "
-        "that are not named: the best",
+        description="tag asked for of an attribute, 0 the best; worst: its last; none: not "
+        "mentioned; attributes that are not named: the best",
     )
     n: Positive | None = None
     n_other_tags: Annotated[int, Field(ge=0)] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -123,6 +124,8 @@ class EvaluationSettings(EngineSettings):
         own = self.also[name]
         said = {key: getattr(own, key) for key in type(self).model_fields if hasattr(own, key)}
         chosen = {key: value for key, value in said.items() if value is not None}
+        if own.ask is not None and own.metrics is None:
+            chosen["metrics"] = [name for name in self.metrics if name != "tag_control"]
         if own.judge is not None:
             chosen.setdefault("judges", [])
         return self.model_copy(update=chosen | {"also": {}})
@@ -306,6 +309,18 @@ class Recipe(Strict):
             judged = {known[judge].attribute for judge in judges}
             names = [n for n in names if known[n].attribute in judged]
         return list(dict.fromkeys([*judges, *names]))
+
+    def further_rounds(self, phase: str, also: str) -> Sequence[int]:
+        """The rounds of a phase that a further evaluation looks at; 0 is before the phase.
+
+        None where it asks for tags of attributes that the phase has no tags of.
+        """
+        further, settings = self.evaluate.also[also], self.phases[phase]
+        if further.ask is not None and further.tags is None:
+            tagged = [s.attribute for s in self.scoring(phase).values()] if settings.tag else []
+            if not further.ask.keys() & set(tagged):
+                return ()
+        return further.rounds_of(settings.rounds)
 
     def measuring_judges(self) -> set[str]:
         """The judges of all evaluations."""

@@ -19,7 +19,7 @@ from stages.settings.tag_words import TagWords, read_tag_words
 Kind = TypeVar("Kind", RegressionScorer, SpanScorer, PreferenceScorer)
 
 STAGE_VERSIONS = {
-    "prepare_prompts": 1,
+    "prepare_prompts": 2,
     "train_base_model": 1,
     "adopt_policy": 1,
     "build_comparisons": 1,
@@ -27,7 +27,7 @@ STAGE_VERSIONS = {
     "sample": 1,
     "score": 1,
     "tag": 1,
-    "update_policy": 1,
+    "update_policy": 2,
     "evaluate": 2,
     "report": 1,
 }
