@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from benchmarks.qualities import before_and_after
 from stages.artifacts.manifest import read_manifest, table_files
 from stages.artifacts.schemas import METRICS, POOL, PROMPTS, SAMPLES, TableKind
 from stages.artifacts.store import read_rows
+from stages.report import report
 from stages.settings import layout
 from stages.world.qa.truth import Truth
 
@@ -148,3 +150,13 @@ def test_pooled_qualities_are_those_that_the_run_measured(run: MiniRun) -> None:
         assert pooled[side]["completeness"]["n"] == 6
         parts = [pooled[side][attribute]["value"] for attribute in ATTRIBUTES]
         assert pooled[side]["sum"]["value"] == pytest.approx(sum(parts))
+
+
+def test_the_report_says_what_each_phase_was_asked_with(run: MiniRun) -> None:
+    """SFT and its rival have no tags; they are not said to be asked on tags of their own."""
+    report(run.recipe_file, run.root / "summary.json", run.root / "report.html")
+    page = (run.root / "report.html").read_text(encoding="utf-8")
+    asked = re.findall(r"answers? each (.*?); judged", page)
+    plain, tagged = "without a tag", "on the phase’s own tags"
+    # Of sft, align and rival in turn: the evaluations `test` and `untagged`.
+    assert asked == [plain, plain, tagged, plain, plain, plain]

@@ -45,10 +45,10 @@ def named(found: Mapping[str, ByRound], number_of_round: int) -> dict[str, Metri
 
 def shown(run: RunData, phase: Phase) -> list[Shown]:
     """All further evaluations of a phase, in the recipe's order."""
-    return [_shown(run.recipe, name, by_round) for name, by_round in phase.also.items()]
+    return [_shown(run.recipe, phase.name, name, by_round) for name, by_round in phase.also.items()]
 
 
-def _shown(recipe: Recipe, name: str, by_round: ByRound) -> Shown:
+def _shown(recipe: Recipe, phase: str, name: str, by_round: ByRound) -> Shown:
     attribute = recipe.judges()[recipe.evaluation(name).judge].attribute
     wanted = [*(f"{attribute}.{own}" for own in CHIEF), *REST]
     chief = {
@@ -57,26 +57,27 @@ def _shown(recipe: Recipe, name: str, by_round: ByRound) -> Shown:
     }
     return Shown(
         name=name,
-        asked=_asked(recipe, name),
+        asked=_asked(recipe, phase, name),
         finding=finding(recipe, name, by_round),
         chief=metrics_table(chief, wanted),
         every=metrics_table(by_round),
     )
 
 
-def _asked(recipe: Recipe, name: str) -> str:
+def _asked(recipe: Recipe, phase: str, name: str) -> str:
     further, settings = recipe.evaluate.also[name], recipe.evaluation(name)
     source = further.data.source if further.data else f"the {settings.split} split"
-    words = "on the phase’s own tags"
-    if not further.tagged:
-        words = "without a tag"
-    elif further.tags:
+    words, first = "on the phase’s own tags", " Round 0 is asked without a tag."
+    if further.tags:
         words = f"on the words of “{further.tags.vocabulary}”, which were never trained"
+    elif not further.tagged or recipe.phases[phase].tag is None:
+        words, first = "without a tag", ""
     if further.ask:
         words += f" ({', '.join(_wanted(*item) for item in further.ask.items())})"
+    answers = "one answer" if settings.n == 1 else f"{settings.n} answers"
     return (
-        f"Prompts of {source}, {settings.n} answers each {words}; judged by “{settings.judge}”, "
-        f"threshold {settings.threshold:g}. Round 0 is asked without a tag."
+        f"Prompts of {source}, {answers} each {words}; judged by “{settings.judge}”, "
+        f"threshold {settings.threshold:g}.{first}"
     )
 
 
