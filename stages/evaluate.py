@@ -26,7 +26,7 @@ from stages.contract.options import (
 from stages.contract.policies import policy_folder, read_policy
 from stages.contract.tracking import job_trackers
 from stages.runtime.errors import UserError
-from stages.settings.recipe import EvaluationSettings
+from stages.settings.evaluation import EvaluationSettings
 from stages.settings.strict import parse
 from stages.tracking.trackers import Trackers
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small_tokenizers import byte_fallback
 from tiny_models import END, tiny_gpt2, tiny_t5, tiny_tokenizer
 from tokenizers import processors
 
@@ -109,6 +110,22 @@ def test_an_encoder_reads_the_prompt() -> None:
     with torch.no_grad():
         loss = float(model(input_ids=query, labels=target).loss)
     assert found.nll[0] == pytest.approx(loss * target.shape[1], abs=2e-4)
+
+
+@pytest.mark.parametrize("judge", ["same", "byte_level"])
+def test_a_first_word_stands_behind_a_blank(judge: str) -> None:
+    """A policy whose vocabulary marks words says "the"; behind a prompt that is " the"."""
+    policy = byte_fallback()
+    tokenizer = policy if judge == "same" else tiny_tokenizer()
+    model = tiny_gpt2(vocab_size=len(tokenizer))
+    ids = policy("the town", add_special_tokens=False)["input_ids"]
+    row = {"sample_id": "s", "prompt_id": "a", "response": "the town", "response_ids": ids}
+    found = conditional_likelihoods(model, tokenizer, policy, [row], PROMPTS, "fp32", DEVICE)
+    alone = plain_ids(tokenizer, PROMPTS["a"])
+    whole = plain_ids(tokenizer, f"{PROMPTS['a']} the town")
+    expected = summed(model, whole) - summed(model, alone)
+    assert found.nll[0] == pytest.approx(expected, abs=2e-4)
+    assert found.tokens[0] == len(whole) - len(alone)
 
 
 def test_published_values_of_the_toy_cases() -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from mini_run import MiniRun
 
 from benchmarks.qualities import before_and_after
 from stages.artifacts.manifest import read_manifest, table_files
 from stages.artifacts.schemas import METRICS, POOL, PROMPTS, SAMPLES, TableKind
 from stages.artifacts.store import read_rows
+from stages.models.load import load_policy
 from stages.report import report
 from stages.settings import layout
+from stages.text.conditioning import QueryEncoder
 from stages.world.qa.truth import Truth
 
 RIVAL = {"update": {"kind": "sft", "steps": 2, "batch_size": 4, "optimizer": {"lr": 1e-3}}}
@@ -100,6 +105,35 @@ def test_metrics_of_every_attribute_and_every_turned_tag(run: MiniRun) -> None:
     parts = [(found["relevance.mean"] + 1) / 2, (found["factuality.mean"] + 1) / 2]
     expected = sum([*parts, found["completeness.mean"]]) / 3
     assert found["selection"] == pytest.approx(expected)
+
+
+def test_kl_is_of_the_policy_after_its_tag_from_the_one_before_the_phase(run: MiniRun) -> None:
+    """Each sample alone, by the models' own forward passes; the plain prompt for the reference."""
+    assert metrics(run, "align", 0)["kl.reference"] == pytest.approx(0, abs=1e-6)
+    folder = run.path(layout.in_round("align", 2, "evaluation")).with_suffix("")
+    start = read_manifest(run.path(layout.in_round("align", 1, "policy_in")))
+    policy, _ = load_policy(run.path("phases/align/r2/policy"), torch.float32, "cpu")
+    reference, tokenizer = load_policy(run.path(start.facts["folder"]), torch.float32, "cpu")
+    encoder = QueryEncoder(tokenizer, run.plan.recipe.policy.max_prompt_tokens)
+    texts = {row["prompt_id"]: row["text"] for row in rows(run, "data/validation.json", PROMPTS)}
+    sums = []
+    for row in read_rows(folder / "samples.parquet", SAMPLES):
+        if set(row["quantiles"]) == {0}:
+            plain = encoder.query_ids(texts[row["prompt_id"]])
+            ours = log_probs(policy, row["query_ids"], row["response_ids"])
+            theirs = log_probs(reference, plain, row["response_ids"])
+            width = theirs.shape[1]
+            ours = ours[:, :width].log_softmax(dim=1)
+            sums.append(float((ours.exp() * (ours - theirs)).sum()))
+    assert metrics(run, "align", 2)["kl.reference"] == pytest.approx(np.mean(sums), rel=1e-3)
+    assert np.mean(sums) > 1e-4
+
+
+@torch.no_grad()
+def log_probs(model: Any, query: Sequence[int], answer: Sequence[int]) -> torch.Tensor:
+    fed = torch.tensor([[model.config.decoder_start_token_id, *answer[:-1]]])
+    logits = model(input_ids=torch.tensor([list(query)]), decoder_input_ids=fed).logits[0]
+    return logits.double().log_softmax(dim=1)
 
 
 def test_the_judge_is_the_worlds_truth(run: MiniRun) -> None:

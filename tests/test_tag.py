@@ -11,7 +11,7 @@ import pytest
 from ground import lineage, table_with_manifest
 from recipes import recipe
 
-from stages.artifacts.manifest import Manifest, table_readers, write_manifest
+from stages.artifacts.manifest import Manifest, read_manifest, table_readers, write_manifest
 from stages.artifacts.schemas import POOL, SAMPLES, SCORES
 from stages.runtime.errors import UserError
 from stages.settings.recipe import Recipe
@@ -153,3 +153,15 @@ def test_a_pool_without_any_score_is_refused(settings: Recipe, tmp_path: Path) -
     nothing: Values = dict.fromkeys("abcd", (None, None))
     with pytest.raises(UserError, match="no sample has a score"):
         pool_of(tmp_path, settings, [nothing], [as_scored(nothing)])
+
+
+def test_answers_that_nobody_could_judge_are_counted(settings: Recipe, tmp_path: Path) -> None:
+    """Those of the round that is tagged: earlier ones stand in their own manifests."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        folder.mkdir()
+    pool_of(one, settings, MISSING, [as_scored(own) for own in MISSING])
+    assert read_manifest(one / "pool.json").facts["unscored"] == 1
+    both = [*MISSING, ROUNDS[1]]
+    pool_of(two, settings, both, [as_scored(own) for own in both])
+    assert read_manifest(two / "pool.json").facts["unscored"] == 0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from stages.feedback.strategies import control_cases
 from stages.feedback.tags import Vocabulary
 from stages.sampling.asks import Ask, Occasion, Prompt, ask
-from stages.settings.recipe import EvaluationSettings
+from stages.settings.evaluation import EvaluationSettings
 
 
 def evaluation_asks(

@@ -41,7 +41,7 @@ from stages.models.embeddings import new_columns
 from stages.models.forward import columns
 from stages.models.load import load_policy, load_tokenizer
 from stages.runtime.hashing import seed_from
-from stages.settings.recipe import EvaluationSettings
+from stages.settings.evaluation import EvaluationSettings
 from stages.settings.scorers import AnyScorer, segments_part_at
 from stages.text.conditioning import QueryEncoder
 from stages.text.sentences import load_sentences

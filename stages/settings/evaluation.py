@@ -1,12 +1,15 @@
-"""Settings of further evaluations: other prompts, other words, another judge."""
+"""Settings of evaluations: after each round, and further ones (other prompts, words, judges)."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from stages.runtime.errors import UserError
+from stages.settings.engines import EngineSettings
 from stages.settings.models import Positive
+from stages.settings.names import check_name
 from stages.settings.phases import DecodingSettings
 from stages.settings.prompts import PromptSource, Split
 from stages.settings.strict import Strict
@@ -14,6 +17,7 @@ from stages.settings.strict import Strict
 MetricFamily = Literal[
     "toxicity", "share", "rewards", "rouge", "perplexity", "distinct", "kl", "tag_control"
 ]
+Bounds = Annotated[tuple[float, float], Field(strict=False, description="low and high")]
 
 
 class OtherTags(Strict):
@@ -69,3 +73,69 @@ class FurtherEvaluation(Strict):
         if self.data is not None and "rouge" in (self.metrics or ()):
             raise ValueError("rouge needs reference answers, which only the recipe's own data has")
         return self
+
+
+class EvaluationSettings(EngineSettings):
+    """What is measured after each round on held-out prompts."""
+
+    split: Literal["validation", "test"] = "test"
+    prompts: Positive | None = None
+    n: Positive = Field(1, description="answers per prompt on the best tag")
+    n_other_tags: int = Field(1, ge=0, description="answers per prompt on each other tag")
+    decoding: DecodingSettings
+    judge: str = Field(description="scorer whose values are the metrics; others get `.scorer`")
+    judges: list[str] = Field(
+        default_factory=list, description="further judges, each of an attribute of its own"
+    )
+    selection: dict[str, Bounds] = Field(
+        default_factory=dict,
+        description="metric `selection`: mean of (value - low) / (high - low) of these metrics",
+    )
+    metrics: list[MetricFamily]
+    perplexity_model: str = Field("base", description="`base`, a folder or a hub name")
+    threshold: float = 0.5
+    resamples: Positive = 1000
+    also: dict[str, FurtherEvaluation] = Field(
+        default_factory=dict, description="further evaluations by name"
+    )
+
+    @property
+    def all_judges(self) -> list[str]:
+        """The judge, and those beside it."""
+        return list(dict.fromkeys([self.judge, *self.judges]))
+
+    @field_validator("selection")
+    @classmethod
+    def _bounds(cls, value: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for metric, (low, high) in value.items():
+            if low == high:
+                raise ValueError(f"{metric}: low and high are the same")
+        return value
+
+    @model_validator(mode="after")
+    def _selects_from_rewards(self) -> EvaluationSettings:
+        if self.selection and "rewards" not in self.metrics:
+            raise ValueError("selection is of metrics of the family rewards")
+        return self
+
+    @field_validator("also")
+    @classmethod
+    def _names(cls, value: dict[str, FurtherEvaluation]) -> dict[str, FurtherEvaluation]:
+        for name in value:
+            check_name(name)
+        return value
+
+    def further(self, name: str) -> EvaluationSettings:
+        """One of ``also`` as whole settings: what it does not say is as here."""
+        if name not in self.also:
+            raise UserError(
+                f"no further evaluation {name!r}", "evaluate.also", f"there are {sorted(self.also)}"
+            )
+        own = self.also[name]
+        said = {key: getattr(own, key) for key in type(self).model_fields if hasattr(own, key)}
+        chosen = {key: value for key, value in said.items() if value is not None}
+        if own.ask is not None and own.metrics is None:
+            chosen["metrics"] = [name for name in self.metrics if name != "tag_control"]
+        if own.judge is not None:
+            chosen.setdefault("judges", [])
+        return self.model_copy(update=chosen | {"also": {}})

@@ -5,39 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from stages.runtime.errors import UserError
 from stages.settings.adapters import check_adapters
 from stages.settings.asked_tags import check_asked_tags
-from stages.settings.engines import EngineSettings
-from stages.settings.evaluation import FurtherEvaluation, MetricFamily
+from stages.settings.evaluation import EvaluationSettings
 from stages.settings.metric_names import check_metric_names
 from stages.settings.models import PolicySettings, Positive, Precision
-from stages.settings.phases import DecodingSettings, PhaseSettings
+from stages.settings.names import LONGEST, check_name
+from stages.settings.phases import PhaseSettings
 from stages.settings.prompts import SplitsSettings
 from stages.settings.scorers import AnyScorer, RewardModelSettings, ScorerSettings, gives_spans
 from stages.settings.strict import Strict, parse
 from stages.settings.trackers import LogSettings
 from stages.settings.yaml_file import load_yaml
 
-NAME = re.compile(r"[a-z][a-z0-9_]*")
-LONGEST = 100
-"""Characters of a name: it becomes part of the names of files, which have 255 bytes at most."""
 BASE = "base"
 """How `start_from` names the base policy."""
-Bounds = Annotated[tuple[float, float], Field(strict=False, description="low and high")]
 CONDITION = re.compile(r"^(<|<=|>|>=)\s*(\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*(x?)$")
-
-
-def check_name(name: str) -> None:
-    """Refuse (``ValueError``) what cannot name a phase, a scorer or an evaluation."""
-    if not NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is not a name: a-z, 0-9 and _, starting with a letter")
-    if len(name) > LONGEST:
-        raise ValueError(f"a name has {len(name)} characters, the limit is {LONGEST}")
 
 
 class PromptCounts(Strict):
@@ -63,72 +50,6 @@ class DataSettings(Strict):
         description="how realtoxicityprompts divides one file as published; null: by a hash of "
         "each text; a folder with a file per split is taken as it is",
     )
-
-
-class EvaluationSettings(EngineSettings):
-    """What is measured after each round on held-out prompts."""
-
-    split: Literal["validation", "test"] = "test"
-    prompts: Positive | None = None
-    n: Positive = Field(1, description="answers per prompt on the best tag")
-    n_other_tags: int = Field(1, ge=0, description="answers per prompt on each other tag")
-    decoding: DecodingSettings
-    judge: str = Field(description="scorer whose values are the metrics; others get `.scorer`")
-    judges: list[str] = Field(
-        default_factory=list, description="further judges, each of an attribute of its own"
-    )
-    selection: dict[str, Bounds] = Field(
-        default_factory=dict,
-        description="metric `selection`: mean of (value - low) / (high - low) of these metrics",
-    )
-    metrics: list[MetricFamily]
-    perplexity_model: str = Field("base", description="`base`, a folder or a hub name")
-    threshold: float = 0.5
-    resamples: Positive = 1000
-    also: dict[str, FurtherEvaluation] = Field(
-        default_factory=dict, description="further evaluations by name"
-    )
-
-    @property
-    def all_judges(self) -> list[str]:
-        """The judge, and those beside it."""
-        return list(dict.fromkeys([self.judge, *self.judges]))
-
-    @field_validator("selection")
-    @classmethod
-    def _bounds(cls, value: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-        for metric, (low, high) in value.items():
-            if low == high:
-                raise ValueError(f"{metric}: low and high are the same")
-        return value
-
-    @model_validator(mode="after")
-    def _selects_from_rewards(self) -> EvaluationSettings:
-        if self.selection and "rewards" not in self.metrics:
-            raise ValueError("selection is of metrics of the family rewards")
-        return self
-
-    @field_validator("also")
-    @classmethod
-    def _names(cls, value: dict[str, FurtherEvaluation]) -> dict[str, FurtherEvaluation]:
-        for name in value:
-            check_name(name)
-        return value
-
-    def further(self, name: str) -> EvaluationSettings:
-        """One of ``also`` as whole settings: what it does not say is as here."""
-        if name not in self.also:
-            raise UserError(
-                f"no further evaluation {name!r}", "evaluate.also", f"there are {sorted(self.also)}"
-            )
-        own = self.also[name]
-        said = {key: getattr(own, key) for key in type(self).model_fields if hasattr(own, key)}
-        chosen = {key: value for key, value in said.items() if value is not None}
-        if own.ask is not None and own.metrics is None:
-            chosen["metrics"] = [name for name in self.metrics if name != "tag_control"]
-        if own.judge is not None:
-            chosen.setdefault("judges", [])
-        return self.model_copy(update=chosen | {"also": {}})
 
 
 class KeepSettings(Strict):
