@@ -101,7 +101,7 @@ def test_set_is_read(text: Any, expected: list[dict[str, Any]]) -> None:
         ("=3", "cannot read '=3'"),
         ("a=x\\", "No escaped character"),
         ("a=[1", "not valid YAML"),
-        ("a={b: c}", "quote a value that holds a blank"),
+        ("a={b: c} n=1", "quote a value that holds a blank"),
     ],
 )
 def test_a_set_that_cannot_be_read_is_one_line(text: str, message: str) -> None:
@@ -116,6 +116,20 @@ def test_a_quote_that_snakemake_took_off_is_put_back(quote: str) -> None:
     text = f"n=1 data.path={quote}my files/prompts.jsonl{quote}"
     whole = [{"n": 1}, {"data": {"path": "my files/prompts.jsonl"}}]
     assert overrides(text) == whole == overrides(text.strip("'\""))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a.b={c: worst, d: none}", {"a": {"b": {"c": "worst", "d": "none"}}}),
+        ("a.b=[rewards, rouge]", {"a": {"b": ["rewards", "rouge"]}}),
+        ("a.b={c: 'x y'}", {"a": {"b": {"c": "x y"}}}),
+    ],
+)
+def test_a_lone_pair_needs_no_quotes(text: str, expected: dict[str, Any]) -> None:
+    """Snakemake takes both quotes off where a whole ``set`` is quoted."""
+    quoted = text.replace("'x y'", '"x y"')
+    assert overrides(text) == overrides(f"'{quoted}'") == [expected]
 
 
 def test_a_blank_after_a_colon_makes_no_mapping_of_set() -> None:

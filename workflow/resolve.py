@@ -7,6 +7,7 @@ null goes back to its default. Lists are replaced whole.
 from __future__ import annotations
 
 import difflib
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ from stages.settings.yaml_file import load_yaml, parse_yaml
 
 KNOWN = ("recipe", "scale", "seed", "run", "shards", "set", "results")
 ROOT = Path(__file__).resolve().parents[1]
+LONE = re.compile(r"[\w.]+=(\{[^=]*\}|\[[^=]*\])")
+"""One pair whose value is a mapping or a list, with whatever blanks: nothing else is in it."""
 
 
 def merged(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,6 +116,8 @@ def overrides(text: Any) -> list[dict[str, Any]]:
 
 
 def _pieces(text: str) -> list[str]:
+    if LONE.fullmatch(text):  # it was quoted as a whole, and both quotes are gone
+        return [text]
     for end in ("", "'", '"'):
         try:
             return shlex.split(text + end)
